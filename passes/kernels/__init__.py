@@ -1,0 +1,1 @@
+"""Kernel builders: packed shapes + schedule + target -> memref/vector/scf functions (used by `bspc-lower`)."""

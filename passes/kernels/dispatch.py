@@ -1,0 +1,146 @@
+"""From a kernel body to IREE's `hal.executable.source` and `flow.dispatch`.
+
+The ops of IREE's dialects are created by name, unregistered, in a context that knows only upstream
+MLIR: what crosses into IREE is text, and IREE parses and verifies it there. A kernel is
+
+    func @name() { n = push constant 0; buffers = bindings as flat memrefs; body(n, buffers); return }
+
+with one i32 push constant n (steps or vectors) and one workgroup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch_mlir import ir
+from torch_mlir.dialects import arith, func
+
+TRANSLATION = "#iree_codegen.translation_info<pipeline = #iree_cpu.pipeline<Default>>"
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One buffer of a kernel: a flat memref of at most `per_item * n + fixed` elements."""
+
+    element: ir.Type
+    per_item: int
+    fixed: int
+    read_only: bool
+
+
+Body = Callable[[ir.Value, Sequence[ir.Value]], None]
+
+
+def define_kernel(block: ir.Block, name: str, bindings: Sequence[Binding], body: Body) -> None:
+    """Creates `hal.executable.source @name` holding `func @name` at the start of a module's block."""
+    access = ["#hal.pipeline.binding<storage_buffer" + (", ReadOnly>" if b.read_only else ">")
+              for b in bindings]  # fmt: skip
+    layout = ir.Attribute.parse(
+        f"#hal.pipeline.layout<constants = 1, bindings = [{', '.join(access)}]>"
+    )
+    at_start = ir.InsertionPoint.at_block_begin(block)
+    source = _create("hal.executable.source", name, at_start, regions=1)
+    source.attributes["sym_visibility"] = ir.StringAttr.get("private")
+    inside = source.regions[0].blocks.append()
+    with ir.InsertionPoint(inside):
+        _export(name, layout)
+        module = ir.Operation.create("builtin.module", regions=1)
+        ir.Operation.create("hal.executable.source_end")
+    with ir.InsertionPoint(module.regions[0].blocks.append()):
+        kernel = func.FuncOp(name, ir.FunctionType.get([], []))
+        kernel.attributes["translation_info"] = ir.Attribute.parse(TRANSLATION)
+    with ir.InsertionPoint(kernel.add_entry_block()):
+        items = _push_constant(layout)
+        body(items, [_subspan(layout, i, b, items) for i, b in enumerate(bindings)])
+        func.ReturnOp([])
+
+
+def dispatch(
+    name: str,
+    items: ir.Value,
+    arguments: Sequence[ir.Value],
+    results: Sequence[tuple[ir.RankedTensorType, Sequence[ir.Value]]],
+) -> ir.Operation:
+    """Calls a kernel. `results`: each type with the values of its dynamic dims."""
+    items_i32 = arith.index_cast(ir.IntegerType.get_signless(32), items)
+    argument_dims = [dim for value in arguments for dim in dynamic_dims(value)]
+    result_dims = [dim for _, dims in results for dim in dims]
+    entry = ir.Attribute.parse(f"[@{name}::@{name}]")
+    segments = [1, 1 + len(arguments), len(argument_dims), len(result_dims)]
+    untied = ir.IntegerAttr.get(ir.IndexType.get(), -1)
+    return ir.Operation.create(
+        "flow.dispatch",
+        results=[kind for kind, _ in results],
+        operands=[items, items_i32, *arguments, *argument_dims, *result_dims],
+        attributes={
+            "entry_points": entry,
+            "operandSegmentSizes": ir.DenseI32ArrayAttr.get(segments),
+            "tied_operands": ir.ArrayAttr.get([untied] * len(results)),
+        },
+    )
+
+
+def dynamic_dims(value: ir.Value) -> list[ir.Value]:
+    """`tensor.dim` of every dynamic dimension."""
+    from torch_mlir.dialects import tensor
+
+    kind = ir.RankedTensorType(value.type)
+    axes = [axis for axis in range(kind.rank) if kind.is_dynamic_dim(axis)]
+    return [tensor.dim(value, arith.constant(ir.IndexType.get(), axis)) for axis in axes]
+
+
+def _create(op: str, symbol: str, ip: ir.InsertionPoint, regions: int) -> ir.Operation:
+    attributes = {"sym_name": ir.StringAttr.get(symbol)}
+    return ir.Operation.create(op, attributes=attributes, regions=regions, ip=ip)
+
+
+def _export(name: str, layout: ir.Attribute) -> None:
+    index = ir.IndexType.get()
+    export = ir.Operation.create(
+        "hal.executable.export",
+        attributes={
+            "sym_name": ir.StringAttr.get(name),
+            "layout": layout,
+            "ordinal": ir.IntegerAttr.get(index, 0),
+        },
+        regions=2,
+    )
+    block = export.regions[0].blocks.append(ir.Type.parse("!hal.device"), index)
+    with ir.InsertionPoint(block):
+        one = arith.constant(index, 1)
+        ir.Operation.create("hal.return", operands=[one, one, one])
+
+
+def _push_constant(layout: ir.Attribute) -> ir.Value:
+    index = ir.IndexType.get()
+    load = ir.Operation.create(
+        "hal.interface.constant.load",
+        results=[ir.IntegerType.get_signless(32)],
+        attributes={"layout": layout, "ordinal": ir.IntegerAttr.get(index, 0)},
+    )
+    return arith.index_castui(index, load.result)
+
+
+def _subspan(layout: ir.Attribute, number: int, binding: Binding, items: ir.Value) -> ir.Value:
+    index = ir.IndexType.get()
+    zero = arith.constant(index, 0)
+    dynamic = binding.per_item > 0
+    size = ir.ShapedType.get_dynamic_size() if dynamic else binding.fixed
+    dims = []
+    if dynamic:
+        grown = arith.muli(items, arith.constant(index, binding.per_item))
+        dims = [arith.addi(grown, arith.constant(index, binding.fixed))]
+    flags = {"descriptor_flags": ir.Attribute.parse("1 : i32")} if binding.read_only else {}
+    return ir.Operation.create(
+        "hal.interface.binding.subspan",
+        results=[ir.MemRefType.get([size], binding.element)],
+        operands=[zero, *dims],
+        attributes={
+            "layout": layout,
+            "binding": ir.IntegerAttr.get(index, number),
+            "alignment": ir.IntegerAttr.get(index, 64),
+            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([1, len(dims)]),
+            **flags,
+        },
+    ).result

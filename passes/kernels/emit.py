@@ -1,0 +1,124 @@
+"""A thin layer over MLIR's Python builders, so that a kernel reads like its loop nest.
+
+Every method creates operations at the current insertion point and returns values. Indices are `index`
+values; offsets address flat (1-D) memrefs. Constants are created where they are used: CSE folds them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from torch_mlir import ir
+from torch_mlir.dialects import arith, memref, scf, vector
+
+Body = Callable[..., Sequence[ir.Value] | None]
+
+
+@dataclass(frozen=True)
+class Emitter:
+    """Builders for scalar index arithmetic, f32 vectors and counted loops.
+
+    Attributes:
+        width: f32 elements in one vector register of the target.
+    """
+
+    width: int
+
+    @property
+    def f32(self) -> ir.Type:
+        return ir.F32Type.get()
+
+    def vector_type(self, length: int) -> ir.VectorType:
+        return ir.VectorType.get([length], self.f32)
+
+    def index(self, value: int) -> ir.Value:
+        return arith.constant(ir.IndexType.get(), value)
+
+    def add(self, *terms: ir.Value | int) -> ir.Value:
+        """Sum of index values; integers are constants and zeros vanish."""
+        values = [t if isinstance(t, ir.Value) else self.index(t) for t in terms if not _is(t, 0)]
+        if not values:
+            return self.index(0)
+        total = values[0]
+        for value in values[1:]:
+            total = arith.addi(total, value)
+        return total
+
+    def mul(self, value: ir.Value, factor: int) -> ir.Value:
+        return value if factor == 1 else arith.muli(value, self.index(factor))
+
+    def sub(self, left: ir.Value, right: ir.Value) -> ir.Value:
+        return arith.subi(left, right)
+
+    def min(self, left: ir.Value, right: ir.Value) -> ir.Value:
+        return arith.minui(left, right)
+
+    def load(self, source: ir.Value, offset: ir.Value) -> ir.Value:
+        return memref.load(source, [offset])
+
+    def load_index(self, source: ir.Value, offset: ir.Value) -> ir.Value:
+        """Loads an unsigned integer element as an index."""
+        return arith.index_castui(ir.IndexType.get(), memref.load(source, [offset]))
+
+    def store(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
+        memref.store(value, target, [offset])
+
+    def vload(self, source: ir.Value, offset: ir.Value, length: int) -> ir.Value:
+        return vector.load(self.vector_type(length), source, [offset])
+
+    def vstore(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
+        vector.store(value, target, [offset])
+
+    def splat(self, value: ir.Value | float, length: int) -> ir.Value:
+        kind = self.vector_type(length)
+        if isinstance(value, float):
+            dense = ir.DenseElementsAttr.get_splat(kind, ir.FloatAttr.get(self.f32, value))
+            return arith.constant(kind, dense)
+        return vector.broadcast(kind, value)
+
+    def fma(self, left: ir.Value, right: ir.Value, addend: ir.Value) -> ir.Value:
+        return vector.fma(left, right, addend)
+
+    def loop(
+        self,
+        start: ir.Value | int,
+        stop: ir.Value | int,
+        step: int,
+        inits: Sequence[ir.Value],
+        body: Body,
+    ) -> list[ir.Value]:
+        """`for i in range(start, stop, step)`; `body(i, *carried)` returns the next carried values."""
+        low = start if isinstance(start, ir.Value) else self.index(start)
+        high = stop if isinstance(stop, ir.Value) else self.index(stop)
+        loop = scf.ForOp(low, high, self.index(step), list(inits))
+        with ir.InsertionPoint(loop.body):
+            scf.yield_(list(body(loop.induction_variable, *loop.inner_iter_args) or []))
+        return list(loop.results_)
+
+    def pieces(self, length: int, body: Callable[[ir.Value, int], None]) -> None:
+        """Covers [0, length): full vectors in a loop, then a tail of halved vector lengths."""
+        full = length // self.width * self.width
+        if full:
+            self.loop(0, full, self.width, [], lambda i: body(i, self.width))
+        done, size = full, self.width
+        while done < length:
+            size //= 2
+            if length - done >= size:
+                body(self.index(done), size)
+                done += size
+
+    def copy(
+        self, source: ir.Value, s0: ir.Value, target: ir.Value, t0: ir.Value, length: int
+    ) -> None:
+        """target[t0 : t0 + length] = source[s0 : s0 + length]."""
+
+        def piece(i: ir.Value, size: int) -> None:
+            value = self.vload(source, self.add(s0, i), size)
+            self.vstore(value, target, self.add(t0, i))
+
+        self.pieces(length, piece)
+
+
+def _is(term: ir.Value | int, number: int) -> bool:
+    return isinstance(term, int) and term == number

@@ -1,0 +1,45 @@
+"""What a CPU kernel may choose, and what is legal on a target. Data only; the tuner varies it.
+
+A schedule never changes what is computed, up to the rounding of reordered sums.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtmobile_iree.errors import TargetError
+
+FMA_IN_FLIGHT = 8  # latency 4 cycles x 2 FMA a cycle on the cores we know (Zen 4, Cortex-A76, -X1)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Choices of the CPU kernel builder.
+
+    Attributes:
+        vector_width: f32 elements in a vector register.
+        accumulators: registers one inner loop may use for sums; the rest hold weights and x.
+        vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
+        time_chunk: steps whose input projection is computed before the scan runs over them.
+    """
+
+    vector_width: int
+    accumulators: int = 16
+    vector_tile: int = 4
+    time_chunk: int = 16
+
+    def __post_init__(self) -> None:
+        for name in ("vector_width", "accumulators", "vector_tile"):
+            value = getattr(self, name)
+            if value < 1 or value & (value - 1):
+                raise TargetError(f"schedule: {name} = {value} is not a power of two")
+        if self.time_chunk < 1:
+            raise TargetError(f"schedule: time_chunk = {self.time_chunk}; use 1 or more")
+
+    def row_block(self, height: int, vectors: int) -> int:
+        """Rows of a panel that one inner loop sums, so that all sums stay in registers."""
+        return min(height, max(1, self.accumulators // vectors) * self.vector_width)
+
+    def column_unroll(self, sums: int) -> int:
+        """Columns an inner loop takes at once: enough independent sums to hide the FMA's latency."""
+        return max(1, min(FMA_IN_FLIGHT, self.accumulators) // sums)

@@ -1,0 +1,87 @@
+"""What the compiler must know of a machine, as data.
+
+A target says how IREE is asked for code, how wide its vectors are, and which runtime driver runs it.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtmobile_iree.errors import TargetError
+
+
+@dataclass(frozen=True)
+class Target:
+    """One machine modules are compiled for.
+
+    Attributes:
+        name: as on the command line.
+        iree_flags: what `iree-compile` needs to know of it.
+        vector_width: f32 elements in one vector register.
+        vector_registers: number of those.
+        driver: IREE HAL driver that runs the module on one thread.
+        source: where the figures come from.
+    """
+
+    name: str
+    iree_flags: tuple[str, ...]
+    vector_width: int
+    vector_registers: int
+    driver: str
+    source: str
+
+
+CPU_FLAGS = (
+    "--iree-hal-target-device=local",
+    "--iree-hal-local-target-device-backends=llvm-cpu",
+)
+# feature flag in /proc/cpuinfo -> (f32 elements in a register, registers, source); widest first
+VECTOR_UNITS = {
+    "avx512f": (16, 32, "Intel SDM vol. 1, 15.1: 32 registers of 512 bits"),
+    "avx2": (8, 16, "Intel SDM vol. 1, 14.1: 16 registers of 256 bits"),
+    "asimd": (4, 32, "Arm ARM A1.4: 32 registers of 128 bits"),
+    "sse2": (4, 16, "Intel SDM vol. 1, 11.2: 16 registers of 128 bits"),
+}
+
+
+def target_names() -> tuple[str, ...]:
+    """Every target `get_target` knows."""
+    return ("host",)
+
+
+def get_target(name: str) -> Target:
+    """Looks a target up.
+
+    Raises:
+        TargetError: no such target; the message lists those there are.
+    """
+    if name == "host":
+        return host_target()
+    known = ", ".join(target_names())
+    raise TargetError(f"target {name!r} is not known; use one of: {known}")
+
+
+@functools.cache
+def host_target() -> Target:
+    """This machine, its vector unit read from /proc/cpuinfo (128-bit vectors when it has none)."""
+    features = cpu_features()
+    unit = next((VECTOR_UNITS[f] for f in VECTOR_UNITS if f in features), (4, 16, "baseline"))
+    flags = (*CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
+    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2])
+
+
+@functools.cache
+def cpu_features() -> frozenset[str]:
+    """Instruction set features of this machine's first core, as Linux names them."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset({"asimd"} if platform.machine() in ("arm64", "aarch64") else ())
+    for line in text.splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() in ("flags", "Features"):
+            return frozenset(value.split())
+    return frozenset()
