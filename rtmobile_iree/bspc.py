@@ -52,6 +52,7 @@ from rtmobile_iree.bspc_checks import (
     check_row_align,
     check_weights,
     index_array,
+    index_type,
     kind,
 )
 from rtmobile_iree.errors import FormatError
@@ -76,8 +77,6 @@ __all__ = [
 # Tallest first. 64 f32 rows are 4 AVX-512, 8 AVX2 or 16 NEON registers of accumulators; 4 is one
 # NEON register, the narrowest vector of any target.
 PANEL_HEIGHTS = (64, 32, 16, 8, 4)
-
-_U16_COUNT = 1 << 16  # indices below this fit two bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +116,7 @@ class PackedMatrix:
     row_align: int = 4
 
     def __post_init__(self) -> None:
-        check_packed(self, PANEL_HEIGHTS, _index_type(self.shape[1]))
+        check_packed(self, PANEL_HEIGHTS)
 
 
 @dataclass(frozen=True)
@@ -210,13 +209,12 @@ def pack(
     else:
         check_groups(w, [group.rows for group in groups], [group.columns for group in groups])
     values = [_pack_values(w, group, row_align) for group in groups]
-    index_type = _index_type(w.shape[1])
     return PackedMatrix(
         shape=(w.shape[0], w.shape[1]),
         reorder=_concatenate([group.rows for group in groups], np.int32),
         group_offset=_offsets([group.rows.size for group in groups]),
         column_offset=_offsets([group.columns.size for group in groups]),
-        column_index=_concatenate([group.columns for group in groups], index_type),
+        column_index=_concatenate([group.columns for group in groups], index_type(w.shape[1])),
         values=_concatenate(values, np.float32),
         row_align=row_align,
     )
@@ -291,7 +289,7 @@ def byte_counts(p: PackedMatrix) -> ByteCounts:
     """Bytes of `p`; `ByteCounts` says how each is counted."""
     rows, columns = p.shape
     nonzeros = int(np.count_nonzero(p.values))
-    row_bytes = 2 if rows <= _U16_COUNT else 4
+    row_bytes = np.dtype(index_type(rows)).itemsize
     index = p.column_index.nbytes + p.group_offset.nbytes + p.column_offset.nbytes
     if not np.array_equal(p.reorder, np.arange(rows)):
         index += row_bytes * p.reorder.size
@@ -331,11 +329,6 @@ def _panel_arrays(
     size = panel.columns * panel.height
     weights = p.values[panel.value_start : panel.value_start + size]
     return rows, columns, weights.reshape(panel.columns, panel.height)
-
-
-def _index_type(columns: int) -> type[np.uint16] | type[np.int32]:
-    """The type of column_index for a matrix of this many columns."""
-    return np.uint16 if columns <= _U16_COUNT else np.int32
 
 
 def _offsets(sizes: Sequence[int]) -> NDArray[np.int32]:

@@ -102,7 +102,12 @@ def check_groups(
         )
 
 
-def check_packed(p: Any, heights: tuple[int, ...], index_type: type) -> None:
+def index_type(count: int) -> type[np.uint16] | type[np.int32]:
+    """The type that holds the indices 0 .. count - 1."""
+    return np.uint16 if count <= 1 << 16 else np.int32
+
+
+def check_packed(p: Any, heights: tuple[int, ...]) -> None:
     """Raises FormatError unless the arrays of `p`, a PackedMatrix, fit one another."""
     if len(p.shape) != 2 or min(p.shape) < 0:
         raise FormatError(f"bspc.PackedMatrix: shape {list(p.shape)}; give (rows, columns)")
@@ -110,7 +115,7 @@ def check_packed(p: Any, heights: tuple[int, ...], index_type: type) -> None:
         "reorder": np.int32,
         "group_offset": np.int32,
         "column_offset": np.int32,
-        "column_index": index_type,
+        "column_index": index_type(p.shape[1]),
         "values": np.float32,
     }
     for name, dtype in types.items():
