@@ -1,0 +1,113 @@
+"""`bspc-raise-rnn`: a recurrent custom op in torch-mlir's import becomes an op of the bspc dialect.
+
+First pass of the flow. It runs on what the FX importer emits, before torch-mlir lowers the rest to
+linalg.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch_mlir import ir
+
+from rtmobile_iree.errors import FrontendError
+
+__all__ = ["RaiseRnnPass"]
+
+OPERATOR = "torch.rtmobile.gru"
+TENSORS = 6
+"""x, state, w_ih, w_hh, b_ih, b_hh; then the layer and its name."""
+
+VTENSOR = re.compile(r"!torch\.vtensor<\[([0-9?,]*)\],(\w+)>")
+
+
+def builtin_type(vtensor: ir.Type) -> ir.Type | None:
+    """`!torch.vtensor<[?,1,40],f32>` -> `tensor<?x1x40xf32>`; None for a type without known
+    rank."""
+    match = VTENSOR.fullmatch(str(vtensor))
+    if match is None:
+        return None
+    dims = [dim for dim in match[1].split(",") if dim]
+    return ir.Type.parse(f"tensor<{'x'.join([*dims, match[2]])}>", vtensor.context)
+
+
+def _constant(value: ir.Value, op_name: str) -> ir.Attribute | None:
+    owner = value.owner
+    if not isinstance(owner, ir.Block) and owner.name == op_name:
+        return owner.attributes["value"]
+    return None
+
+
+def _operator_name(op: ir.Operation) -> str:
+    return ir.StringAttr(op.attributes["name"]).value
+
+
+def _raise_gru(op: ir.Operation) -> None:
+    """Replace one `torch.operator "torch.rtmobile.gru"` by `bspc.gru` between two casts."""
+    context = op.context
+    operands = list(op.operands)
+    layer = _constant(operands[TENSORS], "torch.constant.int")
+    name = _constant(operands[TENSORS + 1], "torch.constant.str")
+    if layer is None or name is None:
+        raise FrontendError(f"bspc-raise-rnn: {op.location}: the layer or the name is no constant")
+    types = [builtin_type(v.type) for v in (*operands[:TENSORS], *op.results)]
+    if None in types:
+        raise FrontendError(f"bspc-raise-rnn: {name}: an operand has no known rank and type")
+    with ir.InsertionPoint(op), op.location:
+        inputs = [
+            ir.Operation.create("torch_c.to_builtin_tensor", results=[t], operands=[v]).result
+            for t, v in zip(types, operands[:TENSORS], strict=False)
+        ]
+        gru = ir.Operation.create(
+            "bspc.gru",
+            results=types[TENSORS:],
+            operands=inputs,
+            attributes={
+                "layer": ir.IntegerAttr.get(
+                    ir.IntegerType.get_signless(64, context), ir.IntegerAttr(layer).value
+                ),
+                "name": name,
+            },
+        )
+        for old, new in zip(op.results, gru.results, strict=True):
+            cast = ir.Operation.create(
+                "torch_c.from_builtin_tensor", results=[old.type], operands=[new]
+            )
+            old.replace_all_uses_with(cast.result)
+    op.erase()
+
+
+@dataclass(frozen=True)
+class RaiseRnnPass:
+    """Raise the recurrent layers out of torch-mlir's import.
+
+    Rewrites:
+        %y, %s = torch.operator "torch.rtmobile.gru"(
+            %x, %state, %w_ih, %w_hh, %b_ih, %b_hh, %layer, %name)
+        ->
+        %y, %s = bspc.gru %x, %state, %w_ih, %w_hh, %b_ih, %b_hh {layer, name}
+        with torch_c.to_builtin_tensor before it and torch_c.from_builtin_tensor after it.
+
+    Assumes: the layer and the name are `torch.constant.int` and `torch.constant.str`.
+
+    Does not handle: unrolled or decomposed recurrences.
+    """
+
+    name: ClassVar[str] = "bspc-raise-rnn"
+
+    def run(self, module_op: ir.Operation) -> None:
+        """Rewrite every recurrent operator under `module_op`.
+
+        Raises:
+            FrontendError: an operator's layer, name or types are not known.
+        """
+        found: list[ir.Operation] = []
+
+        def collect(op: ir.Operation) -> ir.WalkResult:
+            if op.name == "torch.operator" and _operator_name(op) == OPERATOR:
+                found.append(op)
+            return ir.WalkResult.ADVANCE
+
+        module_op.walk(collect)
+        for op in found:
+            _raise_gru(op)
