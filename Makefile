@@ -1,0 +1,46 @@
+# make demo: the whole flow on real speech.  make test: lint and every test.  Both set up .venv.
+# Needs Python 3.11 or newer, make, and a network or local mirror that pip knows.
+
+PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3) python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types venv clean
+
+demo: venv
+	@$(BIN)/rtmobile demo
+
+test: lint
+	@$(BIN)/python -m pytest
+
+lint: venv types
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+# mypy cannot follow the package-dir mapping, so it reads a tree of links shaped like the package.
+types: venv
+	@rm -rf build/types && mkdir -p build/types/rtmobile_iree
+	@ln -s $(CURDIR)/rtmobile_iree/*.py $(CURDIR)/rtmobile_iree/*/ $(CURDIR)/dialects \
+	    $(CURDIR)/passes build/types/rtmobile_iree/
+	@rm -f build/types/rtmobile_iree/__pycache__
+	@cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p rtmobile_iree
+
+venv: $(STAMP)
+
+# Installed anew whenever pyproject.toml is newer than the last installation that succeeded.
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo 'make: $(PYTHON) is missing or older than Python 3.11;' \
+	        'install python3.11, or name one: make PYTHON=/path/to/python3.11' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' || { \
+	    echo 'make: $(PYTHON) cannot make a virtual environment;' \
+	        'on Debian or Ubuntu: apt-get install python3-venv' >&2; exit 1; }
+	@echo 'Setting up $(VENV): about 2 GB, a few minutes the first time.'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar on \
+	    --editable '.[bench,dev]'
+	@touch $@
+
+clean:
+	rm -rf build dist demo-out *.egg-info
