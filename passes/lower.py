@@ -21,12 +21,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from torch_mlir import ir
-from torch_mlir.dialects import arith, tensor
-
-from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.dialects.constants import constant, constant_array
-from rtmobile_iree.errors import CompileError
 from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch, dynamic_dims
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.gru import GRUBuffers, GRUKernel, scratch_elements
@@ -34,6 +29,11 @@ from rtmobile_iree.passes.kernels.gru_plan import GRULayer, GRUStackPlan, plan_g
 from rtmobile_iree.passes.kernels.matmul import emit_matmul, plan_matmul
 from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool
+from torch_mlir import ir
+from torch_mlir.dialects import arith, tensor
+
+from rtmobile_iree.bspc import PackedMatrix
+from rtmobile_iree.errors import CompileError
 from rtmobile_iree.schedule import Schedule
 
 ARRAYS = 5  # reorder, group_offset, column_offset, column_index, values
@@ -57,9 +57,7 @@ class LowerPass:
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
-        schedule = Schedule(
-            self.vector_width, self.accumulators, self.vector_tile, self.time_chunk
-        )
+        schedule = Schedule(self.vector_width, self.accumulators, self.vector_tile, self.time_chunk)
         block = module.regions[0].blocks[0]
         ops = packed_ops(module)
         with module.context, ir.Location.unknown():
@@ -133,9 +131,7 @@ def _array(op: ir.Operation, number: int) -> np.ndarray:
     return array
 
 
-def _lower_gru(
-    block: ir.Block, chain: list[ir.Operation], name: str, schedule: Schedule
-) -> None:
+def _lower_gru(block: ir.Block, chain: list[ir.Operation], name: str, schedule: Schedule) -> None:
     x, state = chain[0].operands[0], chain[0].operands[1]
     states, batch, _ = ir.RankedTensorType(state.type).shape
     pool = ConstantPool()

@@ -26,7 +26,7 @@ def compile_text(text: str, target: Target, *, extra_flags: tuple[str, ...] = ()
         The .vmfb.
 
     Raises:
-        CompileError: IREE refused it; carries its diagnostics, the flags and the path of a reproducer.
+        CompileError: IREE refused it; carries its diagnostics, the flags and a reproducer's path.
     """
     from iree.compiler.tools import CompilerToolError, compile_str
 

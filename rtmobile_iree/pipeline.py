@@ -20,7 +20,5 @@ def layout_pipeline() -> tuple[Any, ...]:
 def cpu_pipeline(target: Target) -> tuple[Any, ...]:
     """From linalg + bspc.gru to what IREE compiles for a CPU."""
     # Half the registers hold sums, the rest weights and inputs: 16 of AVX-512's and NEON's 32.
-    lower = LowerPass(
-        vector_width=target.vector_width, accumulators=target.vector_registers // 2
-    )
+    lower = LowerPass(vector_width=target.vector_width, accumulators=target.vector_registers // 2)
     return (*layout_pipeline(), lower)

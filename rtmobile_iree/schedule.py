@@ -41,5 +41,5 @@ class Schedule:
         return min(height, max(1, self.accumulators // vectors) * self.vector_width)
 
     def column_unroll(self, sums: int) -> int:
-        """Columns an inner loop takes at once: enough independent sums to hide the FMA's latency."""
+        """Columns an inner loop takes at once: enough independent sums to hide FMA latency."""
         return max(1, min(FMA_IN_FLIGHT, self.accumulators) // sums)

@@ -1,6 +1,6 @@
 """What the compiler must know of a machine, as data.
 
-A target says how IREE is asked for code, how wide its vectors are, and which runtime driver runs it.
+A target says how IREE is asked for code, how wide its vectors are, and which driver runs it.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Kernel builders: packed shapes + schedule + target -> memref/vector/scf functions (used by `bspc-lower`)."""
+"""Kernel builders: packed shapes and a schedule become memref/vector/scf functions."""

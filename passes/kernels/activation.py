@@ -1,16 +1,15 @@
 """Sigmoid, tanh and the GRU's state update on f32 vectors, with the fewest divisions.
 
-exp is Cephes' expf (S. L. Moshier): x = n ln 2 + f, a polynomial in f, times 2^n put in the exponent
-bits. A GRU unit takes three exponentials and two divisions: z and the tanh of n share one.
+exp is Cephes' expf (S. L. Moshier): x = n ln 2 + f, a polynomial in f, times 2^n put in the
+exponent bits. A GRU unit takes three exponentials and two divisions: z and the tanh of n share one.
 Absolute error of sigmoid, tanh and the update: below 5e-7 (tests/kernels/test_activation.py).
 """
 
 from __future__ import annotations
 
+from rtmobile_iree.passes.kernels.emit import Emitter
 from torch_mlir import ir
 from torch_mlir.dialects import arith
-
-from rtmobile_iree.passes.kernels.emit import Emitter
 
 LOG2_E = 1.44269504088896341
 LN2_HIGH, LN2_LOW = 0.693359375, -2.12194440e-4  # exact in few bits, and the rest of ln 2

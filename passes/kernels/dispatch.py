@@ -3,7 +3,7 @@
 The ops of IREE's dialects are created by name, unregistered, in a context that knows only upstream
 MLIR: what crosses into IREE is text, and IREE parses and verifies it there. A kernel is
 
-    func @name() { n = push constant 0; buffers = bindings as flat memrefs; body(n, buffers); return }
+    func @name() { n = push constant 0; buffers = bindings as flat memrefs; body(n, buffers) }
 
 with one i32 push constant n (steps or vectors) and one workgroup.
 """
@@ -33,7 +33,7 @@ Body = Callable[[ir.Value, Sequence[ir.Value]], None]
 
 
 def define_kernel(block: ir.Block, name: str, bindings: Sequence[Binding], body: Body) -> None:
-    """Creates `hal.executable.source @name` holding `func @name` at the start of a module's block."""
+    """Creates `hal.executable.source @name`, holding `func @name`, at the start of a block."""
     access = ["#hal.pipeline.binding<storage_buffer" + (", ReadOnly>" if b.read_only else ">")
               for b in bindings]  # fmt: skip
     layout = ir.Attribute.parse(

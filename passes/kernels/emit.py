@@ -1,7 +1,8 @@
 """A thin layer over MLIR's Python builders, so that a kernel reads like its loop nest.
 
-Every method creates operations at the current insertion point and returns values. Indices are `index`
-values; offsets address flat (1-D) memrefs. Constants are created where they are used: CSE folds them.
+Every method creates operations at the current insertion point and returns values. Indices are
+`index` values; offsets address flat (1-D) memrefs. Constants are created where they are used: CSE
+folds them.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Emitter:
         inits: Sequence[ir.Value],
         body: Body,
     ) -> list[ir.Value]:
-        """`for i in range(start, stop, step)`; `body(i, *carried)` returns the next carried values."""
+        """`for i in range(start, stop, step)`; body(i, *carried) returns the next carried values."""
         low = start if isinstance(start, ir.Value) else self.index(start)
         high = stop if isinstance(stop, ir.Value) else self.index(stop)
         loop = scf.ForOp(low, high, self.index(step), list(inits))

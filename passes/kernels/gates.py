@@ -1,10 +1,10 @@
 """Which gates of a GRU layer need computing at all.
 
-Row pruning removes whole rows of W_ih and W_hh. A gate whose row is gone from both is a constant of the
-biases: r, z = sigmoid(b), n = tanh(b_in + sigmoid(b_r) * b_hn). When most gates are (high row rates),
-the kernel computes the live ones only, gate by gate in short dense vectors, and sends the results to
-their units one by one; the constants are already there. When most gates are live, sending costs
-more than it saves, and every unit is computed.
+Row pruning removes whole rows of W_ih and W_hh. A gate whose row is gone from both is a constant
+of the biases: r, z = sigmoid(b), n = tanh(b_in + sigmoid(b_r) * b_hn). When most gates are (high
+row rates), the kernel computes the live ones only, gate by gate in short dense vectors, and sends
+the results to their units one by one; the constants are already there. When most gates are live,
+sending costs more than it saves, and every unit is computed.
 
     live(r) = rows of gate r stored in W_ih or W_hh;   live(z) likewise
     live(n) = rows of gate n stored in W_ih or W_hh, and units of live(r) with b_hn != 0

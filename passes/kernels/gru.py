@@ -2,7 +2,7 @@
 
     for chunk of time_chunk steps:
         for layer:
-            gi[t] = W_ih x[t] + b_ih (+ b_hh of r and z)    # all steps of the chunk: W_ih is read once
+            gi[t] = W_ih x[t] + b_ih (+ b_hh of r and z)    # all steps: W_ih is read once a chunk
             for t in chunk:
                 gh = W_hh h (+ b_hh of n)
                 r  = sigmoid(gi_r + gh_r);  z = sigmoid(gi_z + gh_z);  n = tanh(gi_n + r * gh_n)
@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch_mlir import ir
-from torch_mlir.dialects import arith
-
 from rtmobile_iree.passes.kernels.activation import gru_blend, sigmoid, tanh
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.gru_plan import GRUStackPlan, LayerPlan, LiveGatePlan
 from rtmobile_iree.passes.kernels.panels import Constants, PanelKernel, Vectors
+from torch_mlir import ir
+from torch_mlir.dialects import arith
+
 from rtmobile_iree.schedule import Schedule
 
 
@@ -182,7 +182,11 @@ class GRUKernel:
 
         def units(u: ir.Value, size: int) -> None:
             h = e.vload(self.buffers.next_state, e.add(state, u), size)
-            h = self._every_gate(gi, gh, u, h) if layer.live is None else self._blend(layer.live, u, h)
+            h = (
+                self._every_gate(gi, gh, u, h)
+                if layer.live is None
+                else self._blend(layer.live, u, h)
+            )
             e.vstore(h, self.buffers.next_state, e.add(state, u))
             e.vstore(h, target, e.add(y, u))
 

@@ -1,4 +1,4 @@
-"""Everything static about a GRU kernel: constants laid out in the pool, buffers in scratch (NumPy only).
+"""Everything static about a GRU kernel: constants in the pool, buffers in scratch (NumPy only).
 
 Scratch holds a fixed part, then a part that grows with the steps of a chunk (`slots`), so that a
 streaming call of one step does not pay for the memory of sixteen:
@@ -11,10 +11,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-
-from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
 from rtmobile_iree.passes.kernels.gates import constant_gates, is_compact, live_gates
 from rtmobile_iree.passes.kernels.plan import ALIGN, ConstantPool, MatrixPlan, plan_matrix
+
+from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
 from rtmobile_iree.schedule import Schedule
 
 
@@ -40,7 +40,7 @@ class LiveGatePlan:
     Attributes:
         counts: live units of r, z, n.
         r_targets, z_units, n_units: offsets in the index buffer: where each result goes.
-        r_start, z_start, n_start: offsets in values: contents of the three buffers below at the start.
+        r_start, z_start, n_start: offsets in values: what the three buffers below start as.
         r, z, n: offsets in scratch: r of the live units of n, z and n of every unit.
         results: offset in scratch of the live results of one gate, before they are sent out.
     """
@@ -138,9 +138,7 @@ def plan_gru_stack(
     )  # fmt: skip
 
 
-def _plan_layer(
-    pool: ConstantPool, scratch: _Scratch, layer: GRULayer, batch: int
-) -> LayerPlan:
+def _plan_layer(pool: ConstantPool, scratch: _Scratch, layer: GRULayer, batch: int) -> LayerPlan:
     hidden = layer.w_hh.shape[1]
     live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh)
     compact = is_compact(live)

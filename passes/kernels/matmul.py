@@ -1,6 +1,6 @@
 """The kernel of a linear layer: y[v] = W x[v] for every leading index v, in one dispatch.
 
-    for panel in W:  for tile of vectors:  y[v, rows of panel] = sum_k x[v, column[k]] * values[k, :]
+for panel in W:  for tile of vectors:  y[v, rows of panel] = sum_k x[v, column[k]] * values[k, :]
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from torch_mlir import ir
-
-from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.panels import Constants, PanelKernel, Vectors
 from rtmobile_iree.passes.kernels.plan import ConstantPool, MatrixPlan, plan_matrix
+from torch_mlir import ir
+
+from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
 from rtmobile_iree.schedule import Schedule
 
 

@@ -8,8 +8,8 @@
                 acc[v, :] += xk * values[k, :]
         out[v, rows of panel] = acc[v, :]
 
-This is redundant load elimination made real: x is loaded once a panel and column, not once a weight,
-and with several vectors (time steps or batch entries) each weight is loaded once for all of them.
+This is redundant load elimination made real: x is loaded once a panel and column, not once a
+weight, and with several vectors (time steps or batch entries) each weight is loaded once for all.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.plan import TABLE_FIELDS, MatrixPlan, PanelClass
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
-from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.plan import TABLE_FIELDS, MatrixPlan, PanelClass
 from rtmobile_iree.schedule import Schedule
 
 
@@ -36,7 +36,7 @@ class Constants:
 
 @dataclass(frozen=True)
 class Vectors:
-    """`count` input vectors and where their results go: flat memrefs with an offset for each vector."""
+    """`count` input vectors and where their results go: flat memrefs, an offset for each."""
 
     source: ir.Value
     source_offsets: Sequence[ir.Value]
@@ -114,7 +114,9 @@ class PanelKernel:
         registers, count = block // width, vectors.count
         unroll = self.schedule.column_unroll(registers * count)
         first = e.add(fields["bias_start"], row)
-        bias = [e.vload(self.constants.values, e.add(first, r * width), width) for r in range(registers)]
+        bias = [
+            e.vload(self.constants.values, e.add(first, r * width), width) for r in range(registers)
+        ]
         zero = e.splat(0.0, width)
         accs = bias * count + [zero] * ((unroll - 1) * registers * count)
         weights = e.add(fields["value_start"], row)
@@ -122,10 +124,7 @@ class PanelKernel:
         def step(k: ir.Value, accs: list[ir.Value]) -> list[ir.Value]:
             column = e.load_index(self.constants.index, e.add(fields["column_start"], k))
             start = e.add(weights, e.mul(k, height))
-            panel = [
-                e.vload(self.constants.values, e.add(start, r * width), width)
-                for r in range(registers)
-            ]
+            panel = [e.vload(values, e.add(start, r * width), width) for r in range(registers)]
             out = []
             for v in range(count):
                 x = e.load(vectors.source, e.add(vectors.source_offsets[v], column))

@@ -7,8 +7,8 @@ A kernel reads three constant buffers, shared by all its matrices:
   scattered panels;
 - `table` i32: one row of `TABLE_FIELDS` for every panel.
 
-Panels of one height whose output rows are consecutive form a `PanelClass`; so do those whose rows are
-not (row pruning leaves gaps): their results go out one by one through the position list.
+Panels of one height whose output rows are consecutive form a `PanelClass`; so do those whose rows
+are not (row pruning leaves gaps): their results go out one by one through the position list.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class PanelClass:
 
     Attributes:
         height: stored rows of each panel.
-        scattered: the output positions come from the index buffer, else `out` is the first of a run.
+        scattered: output positions come from the index buffer, else `out` is the first of a run.
         table_start: first row in the table.
         count: number of panels.
     """
@@ -141,14 +141,10 @@ def plan_matrix(
             value_start += height * panel.columns
         classes.append(PanelClass(height, scattered, pool.add_table(table), len(table)))
     outputs = rows_out if outputs is None else outputs
-    return MatrixPlan(
-        outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs
-    )
+    return MatrixPlan(outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs)
 
 
-def _classes(
-    packed: PackedMatrix, positions: np.ndarray
-) -> dict[tuple[int, bool], list[Panel]]:
+def _classes(packed: PackedMatrix, positions: np.ndarray) -> dict[tuple[int, bool], list[Panel]]:
     classes: dict[tuple[int, bool], list[Panel]] = {}
     for panel in panels(packed):
         target = positions[packed.reorder[panel.row_start : panel.row_start + panel.rows]]

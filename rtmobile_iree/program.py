@@ -1,0 +1,211 @@
+"""compile, load and Program: from a PyTorch module to a checked, callable .vmfb and back.
+
+A saved program is one plain .vmfb: IREE's own tools run it as it is. What Program knows besides,
+its inputs and its report, travels in the reflection attributes of the module's function.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rtmobile_iree.errors import InputError
+from rtmobile_iree.files import write_atomically
+from rtmobile_iree.report.encoding import Report
+from rtmobile_iree.runtime import Module
+from rtmobile_iree.targets import get_target
+
+if TYPE_CHECKING:
+    from torch_mlir import ir
+
+REPORT_KEY, INPUTS_KEY, TARGET_KEY = "rtmobile.report", "rtmobile.inputs", "rtmobile.target"
+# MLIR's element types -> NumPy's
+DTYPES = {
+    "f32": "float32", "f64": "float64", "f16": "float16",
+    "i1": "bool", "i8": "int8", "ui8": "uint8", "i16": "int16", "i32": "int32", "i64": "int64",
+}  # fmt: skip
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One input of a program.
+
+    Attributes:
+        name: as in the module's forward().
+        shape: sizes; None where any size will do.
+        dtype: NumPy's name of the element type.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: str
+
+    def check(self, value: Any) -> np.ndarray:
+        """The value as a row-major array, if it fits.
+
+        Raises:
+            InputError: wrong dtype, rank or size; says what was given and what would work.
+        """
+        array = value.detach().cpu().numpy() if hasattr(value, "detach") else np.asarray(value)
+        if array.dtype.name != self.dtype:
+            raise InputError(
+                f"input {self.name}: dtype {array.dtype.name}; this program takes {self.dtype}"
+            )
+        fits = len(array.shape) == len(self.shape) and all(
+            want in (None, have) for want, have in zip(self.shape, array.shape, strict=True)
+        )
+        if not fits or array.size == 0:
+            raise InputError(
+                f"input {self.name}: shape {list(array.shape)}; this program takes {self}"
+            )
+        return np.ascontiguousarray(array)
+
+    def __str__(self) -> str:
+        sizes = ", ".join("any" if size is None else str(size) for size in self.shape)
+        return f"[{sizes}] {self.dtype}"
+
+
+class Program:
+    """A compiled module.
+
+    Attributes:
+        vmfb: the module's bytes, what `save` writes.
+        report: what was encoded, how well it fits, what stayed dense and why.
+        inputs: what a call takes.
+        target: name of the target it was compiled for.
+    """
+
+    def __init__(self, vmfb: bytes, *, driver: str = "local-sync", name: str = "module") -> None:
+        self.vmfb = vmfb
+        self._module = Module(vmfb, driver, name)
+        reflection = self._module.reflection
+        try:
+            specs = json.loads(reflection[INPUTS_KEY])
+            self.inputs = tuple(InputSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in specs)
+            self.report = Report.from_json(reflection[REPORT_KEY])
+            self.target = reflection[TARGET_KEY]
+        except KeyError as error:
+            raise InputError(
+                f"{name}: an IREE module, but not one of rtmobile's (no {error.args[0]} in the "
+                "reflection of main); run it with iree-run-module"
+            ) from error
+
+    def __call__(self, *inputs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
+        """Runs the program.
+
+        Args:
+            inputs: torch tensors or NumPy arrays, as `self.inputs` says.
+
+        Returns:
+            What forward() returns, as NumPy arrays: one array, or a tuple of them.
+
+        Raises:
+            InputError: wrong number of inputs, dtype or shape.
+        """
+        if len(inputs) != len(self.inputs):
+            names = ", ".join(f"{spec.name} {spec}" for spec in self.inputs)
+            raise InputError(f"{len(inputs)} inputs given; this program takes {names}")
+        arrays = [spec.check(value) for spec, value in zip(self.inputs, inputs, strict=True)]
+        results = self._module(arrays)
+        return results[0] if len(results) == 1 else results
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the .vmfb; a failure leaves whatever was at `path` as it was.
+
+        Raises:
+            OSError: no such folder, no permission, disk full.
+        """
+        write_atomically(path, self.vmfb)
+
+
+def compile(
+    module: Any,
+    example_inputs: Sequence[Any] | None = None,
+    target: str = "host",
+    dynamic_steps: bool = True,
+    *,
+    progress: Progress = lambda step: None,
+    driver: str | None = None,
+) -> Program:
+    """Compiles a module, its block-sparse weights in BSPC.
+
+    Args:
+        module: an nn.Module in eval mode, a torch.export ExportedProgram, or the path of a .pt2 or
+            of an .mlir from torch-mlir.
+        example_inputs: tensors forward() takes; their shapes and dtypes are the program's.
+        target: see `rtmobile_iree.targets`.
+        dynamic_steps: the program takes any number of time steps, whatever the example has.
+        progress: called with a few words before each stage.
+        driver: IREE HAL driver the program is loaded on; the target's when None.
+
+    Raises:
+        RTMobileError: see its subclasses: what cannot be compiled, and what would work.
+    """
+    from rtmobile_iree.frontend import import_module
+    from rtmobile_iree.iree_backend import compile_text
+
+    machine = get_target(target)
+    progress("importing the model")
+    imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
+    specs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
+    text = lower_module(imported.module, specs, target, progress)
+    progress("compiling with IREE")
+    vmfb = compile_text(text, machine)
+    return Program(vmfb, driver=driver or machine.driver)
+
+
+def lower_module(
+    module: ir.Module, inputs: Sequence[InputSpec], target: str, progress: Progress
+) -> str:
+    """Runs the passes on an imported module and returns the text that IREE compiles."""
+    from rtmobile_iree.passes import run_passes
+    from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
+    from rtmobile_iree.report.build import build_report
+
+    machine = get_target(target)
+    layout = layout_pipeline()
+    progress("finding patterns and packing weights")
+    run_passes(module, layout)
+    report = build_report(module)
+    progress("generating kernels")
+    run_passes(module, cpu_pipeline(machine)[len(layout) :])
+    _annotate(module, {
+        REPORT_KEY: report.to_json(),
+        INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),
+        TARGET_KEY: target,
+    })  # fmt: skip
+    return str(module.operation.get_asm(assume_verified=True))
+
+
+def _annotate(module: ir.Module, entries: dict[str, str]) -> None:
+    """Puts entries into the reflection of `main`, where IREE's runtime finds them."""
+    from torch_mlir import ir
+
+    with module.context:
+        main = ir.SymbolTable(module.operation)["main"]
+        reflection = {key: ir.StringAttr.get(value) for key, value in entries.items()}
+        main.attributes["iree.reflection"] = ir.DictAttr.get(reflection)
+
+
+def load(path: str | os.PathLike[str], *, driver: str = "local-sync") -> Program:
+    """Loads a saved program.
+
+    Args:
+        path: a .vmfb written by `Program.save`.
+        driver: IREE HAL driver to run it on.
+
+    Raises:
+        InputError: no such file, or not such a module.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return Program(data, driver=driver, name=str(path))

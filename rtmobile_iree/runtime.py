@@ -1,0 +1,57 @@
+"""The one door to iree.runtime: a .vmfb in memory, ready to be called with NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from rtmobile_iree.errors import InputError
+
+FUNCTION = "main"
+
+
+class Module:
+    """A loaded module on one device; its functions keep no state between calls.
+
+    Args:
+        vmfb: the compiled module.
+        driver: IREE HAL driver, as in `iree-run-module --device`: "local-sync" runs on one thread.
+        name: what to call the module in errors (its path, say).
+
+    Raises:
+        InputError: not an IREE module, made by another version, or without a function `main`.
+    """
+
+    def __init__(self, vmfb: bytes, driver: str = "local-sync", name: str = "module") -> None:
+        import iree.runtime as ireert
+
+        try:
+            config = ireert.Config(driver)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(f"{name}: no device {driver!r} here: {_first_line(error)}") from error
+        context = ireert.SystemContext(config=config)
+        try:
+            module = ireert.VmModule.copy_buffer(context.instance, vmfb)
+            context.add_vm_module(module)
+        except (RuntimeError, ValueError) as error:
+            raise InputError(
+                f"{name}: not an IREE module this runtime can load ({len(vmfb):,} bytes): "
+                f"{_first_line(error)}"
+            ) from error
+        if FUNCTION not in module.function_names:
+            names = ", ".join(n for n in module.function_names if not n.startswith("__")) or "none"
+            raise InputError(f"{name}: has no function {FUNCTION!r}; its functions: {names}")
+        self.reflection: dict[str, str] = dict(module.lookup_function(FUNCTION).reflection)
+        self._function = context.modules[module.name][FUNCTION]
+
+    def __call__(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+        """Runs `main`; arrays in and out are row-major and live on the host."""
+        results: Any = self._function(*inputs)
+        results = results if isinstance(results, tuple | list) else (results,)
+        return tuple(np.array(result.to_host()) for result in results)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
