@@ -89,7 +89,7 @@ class Emitter:
         inits: Sequence[ir.Value],
         body: Body,
     ) -> list[ir.Value]:
-        """`for i in range(start, stop, step)`; body(i, *carried) returns the next carried values."""
+        """`for i in range(start, stop, step)`; body(i, *carried) returns what is carried on."""
         low = start if isinstance(start, ir.Value) else self.index(start)
         high = stop if isinstance(stop, ir.Value) else self.index(stop)
         loop = scf.ForOp(low, high, self.index(step), list(inits))

@@ -182,11 +182,8 @@ class GRUKernel:
 
         def units(u: ir.Value, size: int) -> None:
             h = e.vload(self.buffers.next_state, e.add(state, u), size)
-            h = (
-                self._every_gate(gi, gh, u, h)
-                if layer.live is None
-                else self._blend(layer.live, u, h)
-            )
+            live = layer.live
+            h = self._every_gate(gi, gh, u, h) if live is None else self._blend(live, u, h)
             e.vstore(h, self.buffers.next_state, e.add(state, u))
             e.vstore(h, target, e.add(y, u))
 

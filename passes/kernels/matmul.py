@@ -1,6 +1,8 @@
 """The kernel of a linear layer: y[v] = W x[v] for every leading index v, in one dispatch.
 
-for panel in W:  for tile of vectors:  y[v, rows of panel] = sum_k x[v, column[k]] * values[k, :]
+for panel in W:
+    for tile of vectors v:
+        y[v, rows of panel] = sum_k x[v, column[k]] * values[k, :]
 """
 
 from __future__ import annotations

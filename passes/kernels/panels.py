@@ -114,9 +114,8 @@ class PanelKernel:
         registers, count = block // width, vectors.count
         unroll = self.schedule.column_unroll(registers * count)
         first = e.add(fields["bias_start"], row)
-        bias = [
-            e.vload(self.constants.values, e.add(first, r * width), width) for r in range(registers)
-        ]
+        values = self.constants.values
+        bias = [e.vload(values, e.add(first, r * width), width) for r in range(registers)]
         zero = e.splat(0.0, width)
         accs = bias * count + [zero] * ((unroll - 1) * registers * count)
         weights = e.add(fields["value_start"], row)
