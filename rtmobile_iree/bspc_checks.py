@@ -61,7 +61,7 @@ def check_weights(w: object) -> None:
 
 def check_row_align(row_align: object, heights: tuple[int, ...]) -> None:
     """Raises FormatError unless `row_align` is one of the panel heights."""
-    if isinstance(row_align, bool) or row_align not in heights:
+    if not isinstance(row_align, int | np.integer) or row_align not in heights:
         raise FormatError(f"bspc: row_align {row_align!r}; use one of {sorted(heights)}")
 
 

@@ -147,7 +147,7 @@ def project_bsp(
 
 def check_rate(what: str, rate: Any, *, where: str = "prune") -> None:
     """Raises PruneError unless `rate` is a finite number of at least 1."""
-    if isinstance(rate, bool) or not isinstance(rate, Real) or not 1 <= rate < math.inf:
+    if not isinstance(rate, Real) or isinstance(rate, bool) or not 1 <= float(rate) < math.inf:
         raise PruneError(f"{where}: {what} {rate!r}; use a finite number of at least 1")
 
 
