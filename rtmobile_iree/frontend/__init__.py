@@ -15,9 +15,10 @@ from torch_mlir import ir
 
 from rtmobile_iree.dialects import make_context
 from rtmobile_iree.errors import FrontendError
-from rtmobile_iree.frontend.export import Steps, export_module, export_program
+from rtmobile_iree.frontend.export import export_module, export_program
 from rtmobile_iree.frontend.lowering import import_program
 from rtmobile_iree.frontend.mlir_file import load_mlir, main_function
+from rtmobile_iree.frontend.steps import Steps, first_line
 
 __all__ = ["ImportedModule", "TensorSpec", "import_module"]
 
@@ -89,9 +90,9 @@ def _load_pt2(path: Path) -> ExportedProgram:
     try:
         return torch.export.load(path)
     except Exception as error:  # the loader raises zip, json, key and runtime errors
-        reason = str(error).strip().partition("\n")[0] or type(error).__name__
         raise FrontendError(
-            f"{path}: not a torch.export file ({reason}); write it with torch.export.save"
+            f"{path}: not a torch.export file ({first_line(error)}); "
+            "write it with torch.export.save"
         ) from error
 
 

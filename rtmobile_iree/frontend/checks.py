@@ -52,10 +52,10 @@ def check_weights(module: nn.Module) -> None:
         if value.dtype.is_floating_point and value.dtype != torch.float32:
             raise FrontendError(f"{name}: {_dtype(value)} weights are not supported; call .float()")
         _check_values(name, value, torch.isfinite(value))
-    for name, value in module.named_buffers():
-        _check_place(name, value)
-        if value.dtype.is_floating_point:  # an infinite buffer may be a mask
-            _check_values(name, value, ~torch.isnan(value))
+    for name, buffer in module.named_buffers():
+        _check_place(name, buffer)
+        if buffer.dtype.is_floating_point:  # an infinite buffer may be a mask
+            _check_values(name, buffer, ~torch.isnan(buffer))
 
 
 def _check_place(name: str, value: torch.Tensor) -> None:

@@ -40,13 +40,14 @@ def restore_recurrent(program: ExportedProgram) -> nn.Module:
             _restore_gru(module, node)
         elif str(node.target).removeprefix("aten.") in REFUSED:
             raise FrontendError(f"{node.name}: {node.target} is not supported; use nn.GRU")
-    module.recompile()
-    return module
+    # A new module over the same graph, without the hook that insists on the first export's sizes.
+    return fx.GraphModule(module, module.graph)
 
 
 def _restore_gru(module: fx.GraphModule, node: fx.Node) -> None:
     x, state, params, has_biases, num_layers, _, train, bidirectional, batch_first = node.args
-    assert isinstance(params, list | tuple) and isinstance(num_layers, int)
+    assert isinstance(params, list | tuple)
+    assert isinstance(num_layers, int)
     path = str(params[0].target).rpartition(".")[0] if isinstance(params[0], fx.Node) else ""
     if train:
         raise FrontendError(f"{path or node.name}: nn.GRU exported in training mode; call .eval()")

@@ -14,6 +14,7 @@ from torch_mlir.extras.fx_importer import FxImporter, FxImporterHooks
 from torch_mlir.passmanager import PassManager
 
 from rtmobile_iree.errors import FrontendError
+from rtmobile_iree.frontend.steps import first_line
 from rtmobile_iree.passes.raise_rnn import RaiseRnnPass
 
 __all__ = ["import_program", "load_torch_conversion", "lower_torch", "name_constants"]
@@ -95,9 +96,7 @@ def import_program(program: ExportedProgram, context: ir.Context, where: str) ->
             program = program.run_decompositions(get_decomposition_table())
         importer.import_program(program, func_name="main")
     except Exception as error:  # the importer raises assertions, type errors and more
-        raise FrontendError(
-            f"{where}: torch-mlir import failed: {_import_failure(error)}"
-        ) from error
+        raise FrontendError(f"{where}: torch-mlir import failed: {first_line(error)}") from error
     lower_torch(importer.module, where)
     name_constants(importer.module, hooks.names)
     return importer.module
@@ -164,7 +163,3 @@ def _diagnostic(error: ir.MLIRError) -> str:
     message = message.strip().partition("\n")[0]
     found = re.search(r"(torch\.(?:aten|prims?|rtmobile|operator)[\w.]*)", message)
     return message if found else f"{message} (no op is named)"
-
-
-def _import_failure(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
