@@ -27,15 +27,16 @@ if TYPE_CHECKING:
         RTMobileError,
         TargetError,
     )
-    from rtmobile_iree.program import Program, Report, compile, load
+    from rtmobile_iree.program import Program, compile, load
     from rtmobile_iree.prune import PruneReport, prune
+    from rtmobile_iree.report.encoding import Report
 
 __version__ = "0.1.0"
 
 # exported name -> module that defines it
 _HOMES = {
     "Program": "program",
-    "Report": "program",
+    "Report": "report.encoding",
     "compile": "program",
     "load": "program",
     "PruneReport": "prune",

@@ -1,0 +1,116 @@
+"""The models of a benchmark: one variant a pruning rate, with PyTorch's own outputs beside it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rtmobile_iree.bench.peers.torch_peer import as_tuple
+from rtmobile_iree.errors import InputError
+from rtmobile_iree.model_source import example_inputs, load_module
+
+DENSE = "dense"
+RATE_FORM = re.compile(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The model at one rate.
+
+    Attributes:
+        model: `package.module:callable`.
+        rate: "10x1", or "dense".
+        module: in eval mode, pruned.
+        inputs: how to make inputs; see `example_inputs`.
+        folder: for its files.
+        kept: nonzero weights of its matrices.
+        weights: all of them.
+        vmfb: the compiled program, once there is one.
+        compile_s: seconds that took.
+    """
+
+    model: str
+    rate: str
+    module: nn.Module
+    inputs: tuple[str, ...]
+    folder: Path
+    kept: int
+    weights: int
+    vmfb: Path | None = None
+    compile_s: float | None = None
+
+    @property
+    def weights_file(self) -> Path:
+        return self.folder / "weights.pt"
+
+    def compiled(self, target: str, steps: int) -> Variant:
+        """The same with its program compiled and saved."""
+        from rtmobile_iree.program import compile
+
+        start = time.perf_counter()
+        program = compile(self.module, example_inputs(self.module, self.inputs, steps), target)
+        seconds = time.perf_counter() - start
+        path = self.folder / "program.vmfb"
+        program.save(path)
+        return replace(self, vmfb=path, compile_s=seconds)
+
+
+def parse_rate(rate: str) -> tuple[float, float]:
+    """Column and row rate of "10x1"; (1, 1) of "dense".
+
+    Raises:
+        InputError: another form, or a rate below 1.
+    """
+    if rate == DENSE:
+        return 1.0, 1.0
+    match = RATE_FORM.fullmatch(rate)
+    if match is None or min(float(match[1]), float(match[2])) < 1:
+        raise InputError(
+            f"rate {rate!r}: write column rate x row rate, each at least 1, as 10x1; or dense"
+        )
+    return float(match[1]), float(match[2])
+
+
+def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> Variant:
+    """Loads the model, prunes it, and writes its weights."""
+    module = load_module(model).eval()
+    if rate != DENSE:
+        from rtmobile_iree.prune import prune
+
+        columns, rows = parse_rate(rate)
+        prune(module, column_rate=columns, row_rate=rows)
+    matrices = [p for p in module.parameters() if p.dim() == 2]
+    variant = Variant(
+        model,
+        rate,
+        module,
+        tuple(inputs),
+        folder / rate,
+        kept=sum(int(torch.count_nonzero(p)) for p in matrices),
+        weights=sum(p.numel() for p in matrices),
+    )
+    variant.folder.mkdir()
+    torch.save(module.state_dict(), variant.weights_file)
+    return variant
+
+
+def write_reference(variant: Variant, steps: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Writes inputs of `steps` steps and PyTorch's outputs; returns their `.npy` files."""
+    inputs = example_inputs(variant.module, variant.inputs, steps)
+    with torch.inference_mode():
+        outputs = as_tuple(variant.module(*inputs))
+    return _save(variant, f"input-{steps}", inputs), _save(variant, f"expected-{steps}", outputs)
+
+
+def _save(variant: Variant, name: str, tensors: Sequence[Tensor]) -> tuple[str, ...]:
+    paths = [variant.folder / f"{name}-{i}.npy" for i in range(len(tensors))]
+    for path, tensor in zip(paths, tensors, strict=True):
+        np.save(path, tensor.numpy())
+    return tuple(map(str, paths))

@@ -1,0 +1,131 @@
+"""MODEL of the command line: what names a model, and inputs for it.
+
+The shell's front door: `package.module:callable`, the path of a torch.export `.pt2`, or the path of
+an `.mlir` from torch-mlir.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from rtmobile_iree.errors import InputError
+
+FILE_KINDS = (".pt2", ".mlir")
+FORMS = "package.module:callable, a torch.export .pt2 or an .mlir from torch-mlir"
+DTYPES = {"f32": torch.float32, "f64": torch.float64, "i32": torch.int32, "i64": torch.int64}
+INPUT_FORM = re.compile(r"(\w+)\[([\w,\s]*)\]")
+
+
+def load_model(spec: str) -> nn.Module | Path:
+    """The model that MODEL names: a module, or the path of a file for the compiler to read.
+
+    Args:
+        spec: `package.module:callable`, where the callable takes no arguments and returns an
+            nn.Module (or is one); or the path of a `.pt2` or `.mlir` file.
+
+    Raises:
+        InputError: nothing of that name, or it is no module.
+    """
+    if Path(spec).suffix in FILE_KINDS:
+        if not Path(spec).is_file():
+            raise InputError(f"{spec}: no such file")
+        return Path(spec)
+    if ":" not in spec:
+        raise InputError(f"MODEL {spec!r} names no model; use {FORMS}")
+    return load_module(spec)
+
+
+def load_module(spec: str) -> nn.Module:
+    """The nn.Module that `package.module:callable` names; the working folder is searched first.
+
+    Raises:
+        InputError: a file, nothing of that name, a failing callable, or no nn.Module.
+    """
+    name, colon, attribute = spec.partition(":")
+    if not colon or Path(spec).suffix in FILE_KINDS:
+        raise InputError(f"MODEL {spec!r}: this command needs package.module:callable")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(name), attribute)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"MODEL {spec!r}: cannot import {name!r}: {error}") from error
+    except AttributeError as error:
+        raise InputError(f"MODEL {spec!r}: {name} has no {attribute!r}") from error
+    if callable(found) and not isinstance(found, nn.Module):
+        found = _call(found, spec)
+    if not isinstance(found, nn.Module):
+        raise InputError(f"MODEL {spec!r} gives a {type(found).__name__}; it must be an nn.Module")
+    return found
+
+
+def _call(factory: object, spec: str) -> object:
+    """Calls the user's factory; whatever it raises is told in one line."""
+    assert callable(factory)
+    needed = [
+        p.name
+        for p in inspect.signature(factory).parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    if needed:
+        raise InputError(
+            f"MODEL {spec!r} takes arguments ({', '.join(needed)}); name a callable that takes none"
+        )
+    try:
+        return factory()
+    except Exception as error:
+        raise InputError(f"MODEL {spec!r} failed: {type(error).__name__}: {error}") from error
+
+
+def example_inputs(
+    module: nn.Module, specs: Sequence[str] = (), steps: int = 30
+) -> tuple[Tensor, ...]:
+    """Inputs for a module: those asked for, or those its own `example_inputs(steps)` offers.
+
+    Args:
+        specs: one a forward() argument, `f32[1,T,40]`; T stands for `steps`.
+        steps: time steps of a chunk.
+
+    Returns:
+        Unit normal numbers (zeros for integers), always the same.
+
+    Raises:
+        InputError: an unreadable spec, or none given and the module offers none.
+    """
+    if specs:
+        return tuple(_tensor(spec, steps, seed) for seed, spec in enumerate(specs))
+    offered = getattr(module, "example_inputs", None)
+    if offered is None:
+        raise InputError(
+            f"{type(module).__name__} has no example_inputs(steps); "
+            "say each input: --example-input 'f32[1,30,40]'"
+        )
+    return tuple(offered(steps))
+
+
+def _tensor(spec: str, steps: int, seed: int) -> Tensor:
+    match = INPUT_FORM.fullmatch(spec.strip())
+    if match is None or match[1] not in DTYPES:
+        known = ", ".join(DTYPES)
+        raise InputError(f"example input {spec!r}: write f32[1,30,40]; element types: {known}")
+    sizes = [size.strip() for size in match[2].split(",") if size.strip()]
+    bad = [size for size in sizes if size != "T" and not (size.isdecimal() and int(size))]
+    if bad:
+        raise InputError(f"example input {spec!r}: size {bad[0]!r}; use whole numbers from 1, or T")
+    shape = [steps if size == "T" else int(size) for size in sizes]
+    if math.prod(shape) > 1 << 28:
+        raise InputError(f"example input {spec!r}: over a gigabyte; use smaller sizes")
+    dtype = DTYPES[match[1]]
+    if not dtype.is_floating_point:
+        return torch.zeros(shape, dtype=dtype)
+    return torch.randn(shape, dtype=dtype, generator=torch.Generator().manual_seed(seed))
