@@ -1,0 +1,142 @@
+"""The `bspc` dialect: one encoding attribute and four ops.
+
+Stages of a weight matrix W [M, N]:
+
+    plain tensor       -- bspc-encode -->          tensor<MxNxf32, #bspc.encoding<{...}>>
+    encoded            -- bspc-reorder -->         rows of one pattern adjacent, `reorder` operand
+    reordered          -- bspc-eliminate-loads --> nearly equal patterns merged
+    merged             -- bspc-pack -->            the arrays of the format (rtmobile_iree/bspc.py)
+
+An op's meaning is its loop nest below, written with W in its original row order. When `reorder` is
+given, row i of the weight operand is row reorder[i] of W, and rows of W that are not named are zero.
+Any op may carry `name`, a string: the parameter or layer it came from, for reports and errors.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch_mlir import ir
+from torch_mlir.dialects import ext
+
+from rtmobile_iree.dialects import verify
+
+
+class BSPC(ext.Dialect, name="bspc"):
+    """Block-structured pruning, compact."""
+
+
+class EncodingAttr(BSPC.Attribute, name="encoding"):
+    """Encoding of a weight tensor type: `tensor<48x64xf32, #bspc.encoding<{stage = "encoded"}>>`.
+
+    The dictionary holds
+        stage         "encoded", "reordered" or "merged"
+        groups        i64: row groups, each with one set of kept columns
+        kept          i64: nonzero weights
+        group_offset  array<i64>: first row of each group and the end; empty while "encoded"
+        loads_before, loads_after  i64, optional: loads of x in one matvec, row by row and as laid out
+    """
+
+    fields: ir.DictAttr
+
+
+class MatmulOp(BSPC.Operation, name="matmul", traits=[ext.Pure]):
+    """A linear layer with a block-sparse weight.
+
+    for every leading index b of x:            # x [..., N], w [M, N] -> y [..., M]
+        for m in M:
+            y[b, m] = sum over n in N of x[b, n] * w[m, n]
+    """
+
+    x: ext.Operand[Any]
+    w: ext.Operand[Any]
+    reorder: Sequence[ext.Operand[Any]]
+    y: ext.Result[Any]
+
+    @staticmethod
+    def verify_invariants(op: ir.OpView) -> bool:
+        return verify.matmul(op)
+
+
+class GruOp(BSPC.Operation, name="gru", traits=[ext.Pure]):
+    """One GRU layer over any number of steps; the gates of the weights are stacked r, z, n.
+
+    Reads row `layer` of the state and returns the state with that row replaced, so that the layers
+    of a stack hand the whole state on.
+
+    h = state[layer]                           # x [T, B, I], state [L, B, H] -> y [T, B, H], state
+    for t in T:
+        i = x[t] @ w_ih.T + b_ih;  g = h @ w_hh.T + b_hh
+        r = sigmoid(i_r + g_r);  z = sigmoid(i_z + g_z);  n = tanh(i_n + r * g_n)
+        h = (1 - z) * n + z * h;  y[t] = h
+    state[layer] = h
+
+    `reorder` is empty, or holds one for w_ih and one for w_hh.
+    """
+
+    x: ext.Operand[Any]
+    state: ext.Operand[Any]
+    w_ih: ext.Operand[Any]
+    w_hh: ext.Operand[Any]
+    b_ih: ext.Operand[Any]
+    b_hh: ext.Operand[Any]
+    reorder: Sequence[ext.Operand[Any]]
+    y: ext.Result[Any]
+    next_state: ext.Result[Any]
+    layer: ir.IntegerAttr
+
+    @staticmethod
+    def verify_invariants(op: ir.OpView) -> bool:
+        return verify.gru(op)
+
+
+class PackedMatmulOp(BSPC.Operation, name="packed_matmul", traits=[ext.Pure]):
+    """`bspc.matmul` with the arrays of the format in place of the weight.
+
+    for g in groups:                           # x [..., N] -> y [..., M]; shape = [M, N]
+        for k in column_offset[g] .. column_offset[g + 1]:
+            for row r of group g:
+                y[.., reorder[r]] += x[.., column_index[k]] * values[panel of g][k, r]
+    """
+
+    x: ext.Operand[Any]
+    row_order: ext.Operand[Any]
+    group_offset: ext.Operand[Any]
+    column_offset: ext.Operand[Any]
+    column_index: ext.Operand[Any]
+    values: ext.Operand[Any]
+    y: ext.Result[Any]
+    shape: Any  # DenseI64ArrayAttr, which IRDL cannot name; the verifier checks it
+    row_align: ir.IntegerAttr
+
+    @staticmethod
+    def verify_invariants(op: ir.OpView) -> bool:
+        return verify.packed_matmul(op)
+
+
+class PackedGruOp(BSPC.Operation, name="packed_gru", traits=[ext.Pure]):
+    """`bspc.gru` with the arrays of the format in place of the weights; see there for the loops."""
+
+    x: ext.Operand[Any]
+    state: ext.Operand[Any]
+    ih_reorder: ext.Operand[Any]
+    ih_group_offset: ext.Operand[Any]
+    ih_column_offset: ext.Operand[Any]
+    ih_column_index: ext.Operand[Any]
+    ih_values: ext.Operand[Any]
+    hh_reorder: ext.Operand[Any]
+    hh_group_offset: ext.Operand[Any]
+    hh_column_offset: ext.Operand[Any]
+    hh_column_index: ext.Operand[Any]
+    hh_values: ext.Operand[Any]
+    b_ih: ext.Operand[Any]
+    b_hh: ext.Operand[Any]
+    y: ext.Result[Any]
+    next_state: ext.Result[Any]
+    layer: ir.IntegerAttr
+    shape_ih: Any  # DenseI64ArrayAttr, which IRDL cannot name; the verifier checks it
+    shape_hh: Any  # DenseI64ArrayAttr, which IRDL cannot name; the verifier checks it
+    row_align: ir.IntegerAttr
+
+    @staticmethod
+    def verify_invariants(op: ir.OpView) -> bool:
+        return verify.packed_gru(op)
