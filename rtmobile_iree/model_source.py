@@ -88,11 +88,12 @@ def _call(factory: object, spec: str) -> object:
 
 
 def example_inputs(
-    module: nn.Module, specs: Sequence[str] = (), steps: int = 30
+    module: nn.Module | None, specs: Sequence[str] = (), steps: int = 30
 ) -> tuple[Tensor, ...]:
     """Inputs for a module: those asked for, or those its own `example_inputs(steps)` offers.
 
     Args:
+        module: asked for its own when there are no specs.
         specs: one a forward() argument, `f32[1,T,40]`; T stands for `steps`.
         steps: time steps of a chunk.
 
