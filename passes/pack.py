@@ -1,0 +1,109 @@
+"""bspc-pack: weights become the arrays of the format; the dense matrix is gone.
+
+Rewrites:
+    bspc.matmul %x, %w, %reorder
+  ->
+    bspc.packed_matmul %x, %reorder, %group_offset, %column_offset, %column_index, %values
+
+and `bspc.gru` likewise. A weight without an encoding becomes one group of all rows and columns.
+
+Assumes: `bspc-reorder` ran.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from torch_mlir import ir
+
+from rtmobile_iree.bspc import Group, PackedMatrix, pack
+from rtmobile_iree.dialects.constants import constant
+from rtmobile_iree.errors import EncodeError
+from rtmobile_iree.passes.grouping import dense_group
+from rtmobile_iree.passes.weights import (
+    OPERANDS,
+    Weight,
+    bspc_ops,
+    erase_unused,
+    read_weights,
+    weight_names,
+)
+
+
+def pack_weight(weight: Weight, rows: int) -> PackedMatrix:
+    """The weight in the format.
+
+    Args:
+        rows: M of the original matrix.
+    """
+    original = np.zeros((rows, weight.array.shape[1]), np.float32)
+    if weight.encoding is None:
+        original[:] = weight.array
+        return pack(original, [dense_group(original.shape)] if original.size else [])
+    if weight.stage == "encoded" or weight.reorder is None:
+        raise EncodeError("bspc-pack: rows are not reordered yet; run bspc-reorder before it")
+    original[weight.reorder] = weight.array
+    groups = [Group(weight.reorder[g.rows], g.columns) for g in weight.groups()]
+    return pack(original, groups)
+
+
+@dataclass(frozen=True)
+class PackPass:
+    """Replaces weights by the arrays of the BSPC format."""
+
+    name: ClassVar[str] = "bspc-pack"
+
+    def run(self, module: ir.Operation) -> None:
+        for op in bspc_ops(module):
+            _pack_op(op)
+
+
+def _pack_op(op: ir.Operation) -> None:
+    first, count, fixed = OPERANDS[op.name]
+    rows = [_original_rows(op)] * count
+    packed = [pack_weight(w, m) for w, m in zip(read_weights(op), rows, strict=True)]
+    operands = list(op.operands)
+    attributes = {named: op.attributes[named] for named in op.attributes}
+    with op.context, ir.InsertionPoint(op), op.location:
+        attributes["row_align"] = ir.Attribute.parse(f"{packed[0].row_align} : i64")
+        attributes["weights"] = ir.Attribute.parse(
+            "[" + ", ".join(f'"{name}"' for name in weight_names(op)) + "]"
+        )
+        for shape, matrix in zip(_shape_attributes(count), packed, strict=True):
+            attributes[shape] = ir.DenseI64ArrayAttr.get(matrix.shape)
+        arrays = [value for matrix in packed for value in _constants(matrix)]
+        new = ir.Operation.create(
+            op.name.replace("bspc.", "bspc.packed_"),
+            results=[result.type for result in op.results],
+            operands=[*operands[:first], *arrays, *operands[first + count : fixed]],
+            attributes=attributes,
+        )
+    for before, after in zip(op.results, new.results, strict=True):
+        before.replace_all_uses_with(after)
+    op.erase()
+    erase_unused(operands[first : first + count] + operands[fixed:])
+
+
+def _shape_attributes(count: int) -> list[str]:
+    return ["shape"] if count == 1 else ["shape_ih", "shape_hh"]
+
+
+def _original_rows(op: ir.Operation) -> int:
+    """M of the op's weights: as many rows as outputs, or three gates of hidden units."""
+    last = ir.RankedTensorType(op.results[0].type).shape[-1]
+    return last if op.name == "bspc.matmul" else 3 * last
+
+
+def _constants(matrix: PackedMatrix) -> list[ir.Value]:
+    return [
+        constant(array)
+        for array in (
+            matrix.reorder,
+            matrix.group_offset,
+            matrix.column_offset,
+            matrix.column_index,
+            matrix.values,
+        )
+    ]

@@ -1,0 +1,203 @@
+"""The weight operands of `bspc.matmul` and `bspc.gru`, read and replaced in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch_mlir import ir
+
+from rtmobile_iree.bspc import Group
+from rtmobile_iree.dialects.bspc import EncodingAttr
+from rtmobile_iree.dialects.constants import constant, constant_array, element_type
+from rtmobile_iree.errors import EncodeError
+
+# first weight operand, number of weights, first operand after the fixed ones
+OPERANDS = {"bspc.matmul": (1, 1, 2), "bspc.gru": (2, 2, 6)}
+
+
+@dataclass(frozen=True, eq=False)
+class Weight:
+    """One weight operand.
+
+    Attributes:
+        array: [M', N] f32 as the operand holds it.
+        encoding: fields of its `#bspc.encoding`, or None.
+        reorder: [M'] original row of each row, or None while rows are in their own order.
+    """
+
+    array: NDArray[np.float32]
+    encoding: dict[str, Any] | None = None
+    reorder: NDArray[np.int32] | None = None
+
+    @property
+    def stage(self) -> str | None:
+        """Stage of the encoding, None without one."""
+        return None if self.encoding is None else self.encoding["stage"]
+
+    def groups(self) -> list[Group]:
+        """Groups of a reordered weight; rows count from 0 in the order of `array`."""
+        assert self.encoding is not None
+        edges = self.encoding["group_offset"]
+        return [
+            Group(
+                np.arange(first, last, dtype=np.int32),
+                np.flatnonzero((self.array[first:last] != 0).any(axis=0)),
+            )
+            for first, last in zip(edges[:-1], edges[1:], strict=True)
+        ]
+
+    def arranged(self, groups: list[Group], **fields: Any) -> Weight:
+        """The same weight with the rows of these groups, in their order; other rows are dropped.
+
+        Args:
+            groups: rows number the rows of `array`.
+            fields: changes to the encoding.
+        """
+        assert self.encoding is not None
+        empty = np.zeros(0, np.int32)
+        order = np.concatenate([empty, *(g.rows for g in groups)])
+        before = np.arange(len(self.array), dtype=np.int32)
+        before = before if self.reorder is None else self.reorder
+        offsets = np.cumsum([0, *(g.rows.size for g in groups)]).tolist()
+        encoding = {**self.encoding, "groups": len(groups), "group_offset": offsets, **fields}
+        return replace(
+            self, array=self.array[order], reorder=before[order].astype(np.int32), encoding=encoding
+        )
+
+
+def bspc_ops(module: ir.Operation) -> list[ir.Operation]:
+    """Every `bspc.matmul` and `bspc.gru` of a module, in program order."""
+    return [op for op in walk(module) if op.name in OPERANDS]
+
+
+def walk(module: ir.Operation) -> Iterator[ir.Operation]:
+    """Every operation under a module, outer ones first; safe to erase while iterating."""
+    found: list[ir.Operation] = []
+
+    def visit(op: ir.Operation) -> ir.WalkResult:
+        found.append(op.operation)
+        return ir.WalkResult.ADVANCE
+
+    module.walk(visit, ir.WalkOrder.PRE_ORDER)
+    return iter(found)
+
+
+def op_name(op: ir.Operation) -> str:
+    """The layer's name, or the op's when it carries none."""
+    return ir.StringAttr(op.attributes["name"]).value if "name" in op.attributes else op.name
+
+
+def weight_names(op: ir.Operation) -> list[str]:
+    """Names of an op's weights, for reports: the parameters', where known."""
+    first, count, _ = OPERANDS[op.name]
+    defaults = [op_name(op)] if count == 1 else [f"{op_name(op)}.{part}" for part in ("ih", "hh")]
+    return [
+        value_name(op.operands[first + i]) or default for i, default in enumerate(defaults)
+    ]
+
+
+def value_name(value: ir.Value) -> str | None:
+    """The name a constant's location carries, if any."""
+    location = value.location
+    return location.name_str if location.is_a_name() else None
+
+
+def read_weights(op: ir.Operation) -> list[Weight]:
+    """The weights of a `bspc.matmul` or `bspc.gru`.
+
+    Raises:
+        EncodeError: a weight is not a constant.
+    """
+    first, count, fixed = OPERANDS[op.name]
+    has_reorder = len(op.operands) > fixed
+    weights = []
+    for i in range(count):
+        value = op.operands[first + i]
+        array = constant_array(value)
+        if array is None:
+            raise EncodeError(
+                f"{weight_names(op)[i]}: a weight of {op.name} is computed at run time; "
+                "only constant weights can be laid out"
+            )
+        reorder = constant_array(op.operands[fixed + i]) if has_reorder else None
+        weights.append(Weight(array, _fields(value.type), reorder))
+    return weights
+
+
+def write_weights(op: ir.Operation, weights: list[Weight]) -> ir.Operation:
+    """Replaces an op by one with these weights; constants nobody needs any more go."""
+    first, count, fixed = OPERANDS[op.name]
+    operands = list(op.operands)
+    old = operands[first : first + count] + operands[fixed:]
+    with op.context, ir.InsertionPoint(op), op.location:
+        for i, weight in enumerate(weights):
+            operands[first + i] = constant(
+                weight.array, type=_type(weight), loc=operands[first + i].location
+            )
+        operands = operands[:fixed]
+        if any(weight.reorder is not None for weight in weights):
+            operands += [constant(_reorder(weight)) for weight in weights]
+        new = ir.Operation.create(
+            op.name,
+            results=[result.type for result in op.results],
+            operands=operands,
+            attributes={named: op.attributes[named] for named in op.attributes},
+        )
+    for before, after in zip(op.results, new.results, strict=True):
+        before.replace_all_uses_with(after)
+    op.erase()
+    erase_unused(old)
+    return new
+
+
+def erase_unused(values: list[ir.Value]) -> None:
+    """Erases the producers of values nobody uses, and what only they used."""
+    for value in values:
+        owner = value.owner
+        if isinstance(owner, ir.Block):
+            continue
+        if any(list(result.uses) for result in owner.results):
+            continue
+        operands = list(owner.operands)
+        owner.erase()
+        erase_unused(operands)
+
+
+def _reorder(weight: Weight) -> NDArray[np.int32]:
+    if weight.reorder is not None:
+        return weight.reorder
+    return np.arange(len(weight.array), dtype=np.int32)
+
+
+def _fields(kind: ir.Type) -> dict[str, Any] | None:
+    encoding = ir.RankedTensorType(kind).encoding
+    if not isinstance(encoding, EncodingAttr):
+        return None
+    return {named.name: _python(named.attr) for named in encoding.fields}
+
+
+def _python(attribute: ir.Attribute) -> Any:
+    if isinstance(attribute, ir.DenseI64ArrayAttr):
+        return list(attribute)
+    return attribute.value
+
+
+def _type(weight: Weight) -> ir.RankedTensorType:
+    element = element_type(weight.array.dtype)
+    if weight.encoding is None:
+        return ir.RankedTensorType.get(weight.array.shape, element)
+    fields = {key: _attribute(value) for key, value in weight.encoding.items()}
+    encoding = EncodingAttr.get(ir.DictAttr.get(fields))
+    return ir.RankedTensorType.get(weight.array.shape, element, encoding)
+
+
+def _attribute(value: Any) -> ir.Attribute:
+    if isinstance(value, str):
+        return ir.StringAttr.get(value)
+    if isinstance(value, list):
+        return ir.DenseI64ArrayAttr.get(value)
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(64), value)
