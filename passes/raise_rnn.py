@@ -95,8 +95,8 @@ class RaiseRnnPass:
 
     name: ClassVar[str] = "bspc-raise-rnn"
 
-    def run(self, module_op: ir.Operation) -> None:
-        """Rewrite every recurrent operator under `module_op`.
+    def run(self, module: ir.Operation) -> None:
+        """Rewrite every recurrent operator under `module`.
 
         Raises:
             FrontendError: an operator's layer, name or types are not known.
@@ -108,6 +108,6 @@ class RaiseRnnPass:
                 found.append(op)
             return ir.WalkResult.ADVANCE
 
-        module_op.walk(collect)
+        module.walk(collect)
         for op in found:
             _raise_gru(op)

@@ -18,7 +18,7 @@ from rtmobile_iree.errors import FrontendError
 from rtmobile_iree.frontend.export import export_module, export_program
 from rtmobile_iree.frontend.lowering import import_program
 from rtmobile_iree.frontend.mlir_file import load_mlir, main_function
-from rtmobile_iree.frontend.steps import Steps, first_line
+from rtmobile_iree.frontend.steps import Steps, first_line, quiet
 
 __all__ = ["ImportedModule", "TensorSpec", "import_module"]
 
@@ -72,7 +72,7 @@ def import_module(
         return _from_program(program, context, "the exported program")
     if not isinstance(source, str | os.PathLike):
         raise FrontendError(
-            f"a {type(source).__name__} is no model; "
+            f"not a model: a value of type {type(source).__name__}; "
             "use an nn.Module, an ExportedProgram, a .pt2 or an .mlir file"
         )
     path = Path(source)
@@ -88,7 +88,8 @@ def import_module(
 
 def _load_pt2(path: Path) -> ExportedProgram:
     try:
-        return torch.export.load(path)
+        with quiet("torch.export"):
+            return torch.export.load(path)
     except Exception as error:  # the loader raises zip, json, key and runtime errors
         raise FrontendError(
             f"{path}: not a torch.export file ({first_line(error)}); "

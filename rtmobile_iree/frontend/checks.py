@@ -1,12 +1,14 @@
 """What the front end refuses before torch.export sees the module. Needs torch, not MLIR."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rtmobile_iree.errors import FrontendError
 
-__all__ = ["check_inputs", "check_module", "check_weights"]
+__all__ = ["check_inputs", "check_module", "check_no_packed_sequence", "check_weights"]
 
 UNSUPPORTED: dict[type[nn.Module], str] = {
     nn.LSTM: "nn.GRU",
@@ -71,9 +73,20 @@ def _check_values(name: str, value: torch.Tensor, good: torch.Tensor) -> None:
     bad = (~good).nonzero()
     first = bad[0].tolist()
     raise FrontendError(
-        f"{name} {list(value.shape)}: {len(bad)} values are NaN or infinite, the first "
+        f"{name} {list(value.shape)}: NaN or infinite values: {len(bad)}, the first "
         f"{float(value[tuple(first)])} at {first}; repair or retrain the weights"
     )
+
+
+def check_no_packed_sequence(example_inputs: Sequence[object]) -> None:
+    """Refuse a PackedSequence, which would otherwise be taken apart as a tuple.
+
+    Raises:
+        FrontendError: naming the position.
+    """
+    for index, value in enumerate(example_inputs):
+        if isinstance(value, PackedSequence):
+            raise FrontendError(f"example_inputs[{index}]: a PackedSequence; pass a padded tensor")
 
 
 def check_inputs(leaves: list[object]) -> None:
@@ -84,8 +97,6 @@ def check_inputs(leaves: list[object]) -> None:
     """
     for index, leaf in enumerate(leaves):
         where = f"example_inputs[{index}]"
-        if isinstance(leaf, PackedSequence):
-            raise FrontendError(f"{where}: a PackedSequence; pass a padded tensor")
         if leaf is None or isinstance(leaf, bool | int | float):
             continue
         if not isinstance(leaf, torch.Tensor):

@@ -12,10 +12,16 @@ import numpy as np
 import torch
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from rtmobile_iree.errors import FrontendError
-from rtmobile_iree.frontend.checks import check_inputs, check_module, check_weights
+from rtmobile_iree.frontend.checks import (
+    check_inputs,
+    check_module,
+    check_no_packed_sequence,
+    check_weights,
+)
 from rtmobile_iree.frontend.exported import restore_recurrent
 from rtmobile_iree.frontend.steps import ExampleInputs, Position, Steps, find_steps, first_line
 from rtmobile_iree.nn import swap_recurrent
@@ -74,13 +80,16 @@ def export_program(
 def _flatten(example_inputs: object) -> ExampleInputs:
     if example_inputs is None:
         raise FrontendError("example_inputs is missing; pass a tensor or a tuple of tensors")
-    if not isinstance(example_inputs, tuple | list):
+    if not isinstance(example_inputs, tuple | list) or isinstance(example_inputs, PackedSequence):
         example_inputs = (example_inputs,)
+    check_no_packed_sequence(example_inputs)
     leaves, tree = pytree.tree_flatten(tuple(example_inputs))
     try:
         leaves = [torch.tensor(x) if isinstance(x, np.ndarray) else x for x in leaves]
     except TypeError as error:
         raise FrontendError(f"example_inputs: {first_line(error)}") from error
+    # torch.export leaves marks on the tensors that it is given.
+    leaves = [x.detach().clone() if isinstance(x, torch.Tensor) else x for x in leaves]
     check_inputs(leaves)
     return ExampleInputs(tuple(leaves), tree)
 

@@ -49,11 +49,23 @@ ELEMENT_TYPES = {
 """Element types of a `!torch.vtensor`; the attribute's own type is signless."""
 
 
+CASTS_AND_CONSTANTS = re.compile(r"torch_c\.|torch\.(constant|prim|vtensor|runtime)\b")
+"""Ops that are left over because of another op that was not lowered."""
+
+
 class _WeightHooks(FxImporterHooks):
     """Import weights as `dense` constants, which Python can read back, and remember their names."""
 
     def __init__(self) -> None:
         self.names: dict[ir.Attribute, str] = {}
+
+    def store_produced_value(
+        self, gni: Any, py_value: Any, produced_ir_value: Any, info: Any
+    ) -> None:
+        raise FrontendError(
+            f"buffer {info.input_spec.target} is written by the module; "
+            "take the state as an input and return it as an output"
+        )
 
     def resolve_literal(self, gni: Any, literal: Any, info: Any) -> ir.Value | None:
         if not isinstance(literal, torch.Tensor) or literal.dtype not in ELEMENT_TYPES:
@@ -122,9 +134,7 @@ def lower_torch(module: ir.Module, where: str) -> None:
             with module.context:
                 PassManager.parse(pipeline).run(module.operation)
         except ir.MLIRError as error:
-            raise FrontendError(
-                f"{where}: torch-mlir lowering failed: {_diagnostic(error)}"
-            ) from error
+            raise FrontendError(f"{where}: {_lowering_failure(error, module)}") from error
     _refuse_torch_ops(module, where)
 
 
@@ -140,26 +150,34 @@ def name_constants(module: ir.Module, names: dict[ir.Attribute, str]) -> None:
     module.operation.walk(name)
 
 
-def _refuse_torch_ops(module: ir.Module, where: str) -> None:
+def _torch_ops(module: ir.Module) -> list[str]:
+    """The torch ops left in a module, in order."""
     left: list[str] = []
 
     def collect(op: ir.Operation) -> ir.WalkResult:
-        if op.name.startswith(("torch.", "torch_c.")):
-            name = str(op.attributes["name"]) if op.name == "torch.operator" else op.name
-            left.append(name.strip('"'))
+        if op.name == "torch.operator":
+            left.append(ir.StringAttr(op.attributes["name"]).value)
+        elif op.name.startswith(("torch.", "torch_c.")):
+            left.append(op.name)
         return ir.WalkResult.ADVANCE
 
     module.operation.walk(collect)
+    return left
+
+
+def _refuse_torch_ops(module: ir.Module, where: str) -> None:
+    left = _torch_ops(module)
     if left:
-        real = [op for op in left if not op.startswith(("torch_c.", "torch.constant."))] or left
-        raise FrontendError(
-            f"{where}: torch-mlir does not lower {real[0]}; replace it in the model"
-        )
+        name = next((op for op in left if not CASTS_AND_CONSTANTS.match(op)), left[0])
+        raise FrontendError(f"{where}: torch-mlir does not lower {name}; replace it in the model")
 
 
-def _diagnostic(error: ir.MLIRError) -> str:
-    """The op that failed and the first diagnostic, on one line."""
-    message = str(error.error_diagnostics[0].message) if error.error_diagnostics else str(error)
-    message = message.strip().partition("\n")[0]
-    found = re.search(r"(torch\.(?:aten|prims?|rtmobile|operator)[\w.]*)", message)
-    return message if found else f"{message} (no op is named)"
+def _lowering_failure(error: ir.MLIRError, module: ir.Module) -> str:
+    """The op that failed and the start of the first diagnostic, on one line."""
+    text = str(error.error_diagnostics[0].message) if error.error_diagnostics else str(error)
+    message = text.strip().partition("\n")[0].partition(": %")[0]
+    quoted = re.search(r'name = "(torch\.[\w.]+)"', text) or re.search(r"'(torch\.[\w.]+)'", text)
+    names = [quoted[1]] if quoted else []
+    names += _torch_ops(module)
+    name = next((op for op in names if not CASTS_AND_CONSTANTS.match(op)), "an op")
+    return f"torch-mlir does not lower {name} ({message}); replace it in the model"

@@ -15,10 +15,12 @@ __all__ = ["load_mlir", "main_function"]
 
 BYTECODE_MAGIC = b"ML\xefR"
 SECTION = b"{-#"
-ENTRY = re.compile(rb'("[^"\n]*"|[\w.$-]+)\s*:\s*"0x([0-9A-Fa-f]*)"')
+ENTRY = re.compile(rb'\n[ \t]*("[^"\n]*"|[\w.$-]+):[ \t]*"0x')
 RESOURCE = re.compile(r'dense_resource<("[^"]*"|[^>]*)>')
 ALIGNMENT_BYTES = 4
 """A blob begins with its alignment as a little-endian 32-bit number; the values follow."""
+
+CONSTANTS = ("arith.constant", "torch.vtensor.literal")
 
 NUMPY_TYPES = {
     "f64": np.float64,
@@ -80,19 +82,19 @@ def main_function(module: ir.Module) -> ir.Operation:
 def _blobs(data: bytes, start: int) -> dict[str, memoryview]:
     """The hexadecimal text of every resource, by name; decoded only when used."""
     view = memoryview(data)
-    return {
-        match[1].decode().strip('"'): view[match.start(2) : match.end(2)]
-        for match in ENTRY.finditer(data, start)
-    }
+    blobs = {}
+    for match in ENTRY.finditer(data, start):
+        end = data.find(b'"', match.end())
+        if end >= 0:
+            blobs[match[1].decode().strip('"')] = view[match.end() : end]
+    return blobs
 
 
 def _inline_resources(module: ir.Module, blobs: dict[str, memoryview], path: Path) -> None:
     found: list[ir.Operation] = []
 
     def collect(op: ir.Operation) -> ir.WalkResult:
-        if "value" in op.attributes and isinstance(
-            op.attributes["value"], ir.DenseResourceElementsAttr
-        ):
+        if op.name in CONSTANTS and _is_resource(op.attributes["value"]):
             found.append(op)
         return ir.WalkResult.ADVANCE
 
@@ -100,6 +102,14 @@ def _inline_resources(module: ir.Module, blobs: dict[str, memoryview], path: Pat
     with module.context, ir.Location.unknown():
         for op in found:
             op.attributes["value"] = _dense(op.attributes["value"], blobs, path)
+
+
+def _is_resource(attribute: ir.Attribute) -> bool:
+    # The bindings have no class for an attribute of a resource; to print one is cheap, since only
+    # its name is printed, but to print a dense attribute is not.
+    if isinstance(attribute, ir.DenseElementsAttr):
+        return False
+    return str(attribute).startswith("dense_resource<")
 
 
 def _dense(attribute: ir.Attribute, blobs: dict[str, memoryview], path: Path) -> ir.Attribute:

@@ -8,19 +8,23 @@ import contextlib
 import inspect
 import itertools
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import (
+    DataDependentOutputException,
+    DynamicOutputShapeException,
+    FakeTensorMode,
+)
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rtmobile_iree.errors import FrontendError
 
-__all__ = ["ExampleInputs", "Position", "Steps", "find_steps", "first_line", "longer"]
+__all__ = ["ExampleInputs", "Position", "Steps", "find_steps", "first_line", "quiet"]
 
 Steps = bool | Mapping[int | str, int]
 """Whether to leave the steps open, or {input position or argument name: the dimension they are}."""
@@ -87,26 +91,45 @@ def find_steps(
     """
     seen = _steps_seen(module, inputs)
     if isinstance(seen, Exception):
-        if isinstance(seen, FrontendError):
-            raise seen
-        raise FrontendError(
-            f"{where}: fails on the example inputs: {first_line(seen)}; "
-            "pass inputs that the module accepts"
-        ) from seen
-    if isinstance(steps, Mapping):
-        return _named_positions(module, inputs, steps)
-    return _search(module, inputs, seen, where) if steps and seen else ()
+        raise _failure(seen, where) from seen
 
-
-def _search(
-    module: nn.Module, inputs: ExampleInputs, seen: tuple[int, ...], where: str
-) -> tuple[Position, ...]:
     def grows(positions: Sequence[Position]) -> bool:
         now = _steps_seen(module, inputs.lengthened(positions))
         if isinstance(now, Exception) or len(now) != len(seen):
             return False  # these dimensions cannot be lengthened alone
         return any(n > s for n, s in zip(now, seen, strict=True))
 
+    if not isinstance(steps, Mapping):
+        return _search(inputs, grows, where) if steps and seen else ()
+    positions = _named_positions(module, inputs, steps)
+    if seen and not grows(positions):
+        raise FrontendError(
+            f"{where}: dynamic_steps={dict(steps)} cannot be lengthened to give the recurrent "
+            "layers more steps; name the dimension of the steps in every input that has them"
+        )
+    return positions
+
+
+def _failure(error: Exception, where: str) -> FrontendError:
+    """Why the module cannot run without values, in the user's words."""
+    if isinstance(error, FrontendError):
+        return error
+    line = first_line(error)
+    if "_pack_padded_sequence" in line:
+        return FrontendError(f"{where}: pack_padded_sequence is not supported; use padded tensors")
+    if isinstance(error, DataDependentOutputException | DynamicOutputShapeException):
+        return FrontendError(
+            f"{where}: {line}: the module's code or a shape depends on the values of a tensor; "
+            "use torch.where, or fixed shapes"
+        )
+    return FrontendError(
+        f"{where}: fails on the example inputs: {line}; pass inputs that the module accepts"
+    )
+
+
+def _search(
+    inputs: ExampleInputs, grows: Callable[[Sequence[Position]], bool], where: str
+) -> tuple[Position, ...]:
     per_input = [inputs.positions(index) for index in range(len(inputs.leaves))]
     single = [[p for p in each if grows([p])] for each in per_input]
     found = [p for each in single for p in each]
@@ -201,7 +224,7 @@ def _steps_seen(module: nn.Module, inputs: ExampleInputs) -> tuple[int, ...] | E
         mode.from_tensor(leaf) if isinstance(leaf, torch.Tensor) else leaf for leaf in inputs.leaves
     )
     try:
-        with _quiet(), torch.no_grad(), mode, recorder:
+        with quiet("torch._subclasses.fake_tensor"), torch.no_grad(), mode, recorder:
             module(*replace(inputs, leaves=leaves).arguments())
     except Exception as error:  # the module's own code may raise anything
         return error
@@ -209,9 +232,9 @@ def _steps_seen(module: nn.Module, inputs: ExampleInputs) -> tuple[int, ...] | E
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet(logger_name: str) -> Iterator[None]:
     """Keep torch from logging the traceback of an attempt that may fail."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    logger = logging.getLogger(logger_name)
     disabled, logger.disabled = logger.disabled, True
     try:
         yield
