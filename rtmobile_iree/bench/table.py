@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from rich.console import Group
+from rich.markup import escape
 from rich.table import Table
 
 from rtmobile_iree.bench.results import BenchResults, Measurement
@@ -37,7 +38,7 @@ def _row(m: Measurement) -> list[str]:
         s = m.statistics()
         figures = [f"{s[key]:,.1f}" for key in ("median_us", "min_us", "p10_us", "p90_us")]
         return [m.name, kept, *figures, error]
-    told = "wrong output, not timed" if m.status == "wrong" else f"failed: {m.detail}"
+    told = "wrong output, not timed" if m.status == "wrong" else f"failed: {escape(m.detail)}"
     return [m.name, kept, f"[red]{told}", "", "", "", error]
 
 

@@ -1,0 +1,225 @@
+"""The benchmark: its peers compute the same as PyTorch, and its figures are what it says."""
+
+import io
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rtmobile_iree.bench import BenchResults, Measurement, Settings, results_table, run_bench
+from rtmobile_iree.bench.models import make_variant, parse_rate, write_reference
+from rtmobile_iree.bench.peers import PEERS, Task, check_peers, make_contender
+from rtmobile_iree.bench.peers.iree_peer import find_tool
+from rtmobile_iree.bench.peers.onnx_graph import FORMS, build, gru_model
+from rtmobile_iree.bench.process import Worker, WorkerError
+from rtmobile_iree.bench.results import paired_ratio
+from rtmobile_iree.bench.timing import calls_for, times_us
+from rtmobile_iree.errors import InputError
+from rtmobile_iree.models import speech_gru
+
+TINY = "rtmobile_iree.models:tiny_speech_gru"
+
+
+def make_task(folder: Path, contender: str, steps: int = 3) -> Task:
+    variant = make_variant(TINY, "dense", (), folder)
+    inputs, expected = write_reference(variant, steps)
+    return Task(contender, TINY, str(variant.weights_file), inputs, expected, str(folder), steps, 1)
+
+
+@pytest.mark.parametrize("peer", PEERS)
+@pytest.mark.parametrize("steps", [1, 3])
+def test_every_peer_computes_what_pytorch_does(tmp_path, peer, steps):
+    task = make_task(tmp_path, peer, steps)
+    contender = make_contender(task)
+    actual = contender.outputs()
+    for a, e in zip(actual, task.expected_arrays(), strict=True):
+        np.testing.assert_allclose(a, e, atol=1e-5)
+    times = contender.times_us(3, 0.001)
+    assert len(times) == 3
+    assert min(times) > 0
+    assert contender.description
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("batch_first", [True, False])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("layers", "steps"), [(1, 1), (3, 2)])
+def test_both_onnx_forms(form, batch_first, bias, layers, steps):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    gru = torch.nn.GRU(5, 7, layers, batch_first=batch_first, bias=bias)
+    x = torch.randn((1, steps, 5) if batch_first else (steps, 1, 5))
+    state = torch.randn(layers, 1, 7)
+    session = onnxruntime.InferenceSession(build(form, gru_model(gru), steps))
+    actual = session.run(None, {"x": x.numpy(), "state": state.numpy()})
+    with torch.inference_mode():
+        for a, e in zip(actual, gru(x, state), strict=True):
+            np.testing.assert_allclose(a, e.numpy(), atol=1e-5)
+
+
+def test_a_model_the_onnx_graph_does_not_describe():
+    module = torch.nn.Sequential(torch.nn.GRU(4, 4), torch.nn.LayerNorm(4))
+    with pytest.raises(InputError, match=r"others: 1\.weight, 1\.bias"):
+        gru_model(module)
+    with pytest.raises(InputError, match="found 0 and 1"):
+        gru_model(torch.nn.Linear(2, 2))
+
+
+def test_a_worker_answers_until_it_is_stopped(tmp_path):
+    with Worker(make_task(tmp_path, "torch")) as worker:
+        ready = worker.wait_ready()
+        assert ready.max_error <= 1e-6
+        assert len(worker.times_us(2, 0.001)) == 2
+        assert len(worker.times_us(4, 0.001)) == 4
+
+
+def test_a_worker_that_cannot_start(tmp_path):
+    task = replace(make_task(tmp_path, "torch"), weights=str(tmp_path / "none.pt"))
+    with Worker(task) as worker, pytest.raises(WorkerError, match="none.pt"):
+        worker.wait_ready()
+
+
+def test_a_worker_that_dies(tmp_path):
+    with Worker(make_task(tmp_path, "torch")) as worker:
+        worker.wait_ready()
+        worker._process.kill()
+        worker._process.wait()
+        with pytest.raises(WorkerError, match="ended with -9"):
+            worker.times_us(1, 0.001)
+
+
+def test_a_contender_with_another_output_is_wrong_not_timed(tmp_path, monkeypatch):
+    """The weights a peer gets are not those of the reference: its output must give it away."""
+    from rtmobile_iree.bench import runner
+
+    def other_weights(variant, steps):
+        files = write_reference(variant, steps)
+        np.save(files[1][0], np.load(files[1][0]) + 1e-3)
+        return files
+
+    monkeypatch.setattr(runner, "write_reference", other_weights)
+    settings = Settings(("torch",), (2,), (), rounds=1, samples=1, sample_s=0.001)
+    results = run_bench(TINY, settings)
+    (measurement,) = results.measurements
+    assert measurement.status == "wrong"
+    assert measurement.max_error == pytest.approx(1e-3, rel=0.01)
+    assert not measurement.rounds_us
+    assert results.ratios() == ()
+
+
+@pytest.mark.slow
+def test_a_whole_run(tmp_path):
+    settings = Settings(("torch", "onnxruntime"), (1, 4), ("2x1",), 1, 3, 2, 0.001)
+    lines: list[str] = []
+    results = run_bench(TINY, settings, progress=lines.append)
+    names = [(m.name, m.steps, m.status) for m in results.measurements]
+    assert names == [
+        (name, steps, "ok") for steps in (1, 4) for name in ("torch", "onnxruntime", "rtmobile 2x1")
+    ]
+    ours = results.find("rtmobile", 4, "2x1")
+    assert ours is not None
+    assert len(ours.rounds_us) == 3
+    assert len(results.ratios()) == 4
+    assert any("compiling" in line for line in lines)
+    results.save(tmp_path / "results.json")
+    saved = json.loads((tmp_path / "results.json").read_text())
+    assert saved["machine"]["cpu"]
+    assert saved["versions"]["torch"] == torch.__version__
+    assert {m["median_us"] > 0 for m in saved["measurements"]} == {True}
+    assert len(saved["ratios"]) == 4
+
+
+def measurement(name: str, rounds: tuple[tuple[float, ...], ...], rate: str = "dense"):
+    return Measurement(name, rate, 30, "ok", "", 10, 100, 0.0, 0.0, rounds)
+
+
+def test_ratios_are_paired_by_round():
+    """A round in which the whole machine was half as fast changes no ratio."""
+    ours = measurement("rtmobile", ((1.0, 1.1, 0.9), (2.0, 2.2, 1.8)), "10x1")
+    peer = measurement("torch", ((10.0, 11.0, 9.0), (20.0, 22.0, 18.0)))
+    ratio = paired_ratio(ours, peer)
+    assert (ratio.median, ratio.minimum, ratio.maximum) == pytest.approx((10, 10, 10))
+    s = peer.statistics()
+    assert s["min_us"] == 9
+    assert s["max_us"] == 22
+    assert s["p10_us"] <= s["median_us"] <= s["p90_us"]
+
+
+def test_results_that_hold_failures_are_printed_and_saved():
+    from rich.console import Console
+
+    failed = Measurement("torch", "dense", 1, "failed", "no [reason]", 10, 100)
+    wrong = Measurement("onnxruntime", "dense", 1, "wrong", "", 0, 100, float("inf"))
+    results = BenchResults("m:f", {"threads": 2}, {"cpu": "x"}, {}, (failed, wrong), "now")
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(results_table(results))
+    text = console.export_text()
+    assert "failed: no [reason]" in text
+    assert "wrong output, not timed" in text
+    json.loads(results.to_json())
+
+
+def test_timing_takes_enough_calls():
+    assert calls_for(lambda: None, 0.001) > 100
+    assert len(times_us(lambda: None, 4, 0.0001)) == 4
+
+
+@pytest.mark.parametrize(
+    ("rate", "columns", "rows"), [("10x1", 10, 1), ("16x1.25", 16, 1.25), ("dense", 1, 1)]
+)
+def test_rates(rate, columns, rows):
+    assert parse_rate(rate) == (columns, rows)
+
+
+@pytest.mark.parametrize("rate", ["", "10", "x", "0x1", "0.5x2", "10x1x1", "-1x2"])
+def test_rates_that_are_none(rate):
+    with pytest.raises(InputError, match="as 10x1"):
+        parse_rate(rate)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (Settings(against=("tensorrt",)), "use some of: torch, onnxruntime, iree-dense"),
+        (Settings(steps=()), "whole numbers from 1"),
+        (Settings(steps=(0,)), "whole numbers from 1"),
+        (Settings(threads=0), "whole numbers from 1"),
+        (Settings(sample_s=0), "sample_s"),
+        (Settings(rates=("10",)), "as 10x1"),
+    ],
+)
+def test_settings_that_cannot_be_measured(settings, message):
+    with pytest.raises(InputError, match=message):
+        run_bench(TINY, settings)
+
+
+def test_a_peer_whose_package_is_missing(monkeypatch):
+    monkeypatch.setitem(PEERS, "ghost", ("ghost_peer", "GhostPeer", ("no_such_package.part",)))
+    with pytest.raises(InputError, match=r"needs no_such_package.part; install with: pip"):
+        check_peers(["ghost"])
+
+
+def test_a_tool_that_is_not_there(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match="no-such-tool is not installed"):
+        find_tool("no-such-tool")
+    assert find_tool("iree-benchmark-module").is_file()
+
+
+def test_the_model_is_always_the_same():
+    first, second = speech_gru(8, 16), speech_gru(8, 16)
+    for a, b in zip(first.parameters(), second.parameters(), strict=True):
+        assert torch.equal(a, b)
+    assert not torch.equal(first.fc.weight, speech_gru(8, 16, seed=1).fc.weight)
+
+
+def test_the_evaluation_model_has_the_papers_size():
+    module = speech_gru()
+    weights = sum(p.numel() for p in module.gru.parameters() if p.dim() == 2)
+    assert weights == 9_560_064
+    y, state = module(*module.example_inputs(2))
+    assert y.shape == (1, 2, 40)
+    assert state.shape == (2, 1, 1024)
