@@ -103,7 +103,7 @@ def weight_names(op: ir.Operation) -> list[str]:
 def value_name(value: ir.Value) -> str | None:
     """The name a constant's location carries, if any."""
     location = value.location
-    return location.name_str if location.is_a_name() else None
+    return location.name_str if isinstance(location, ir.NameLoc) else None
 
 
 def read_weights(op: ir.Operation) -> list[Weight]:
@@ -177,7 +177,8 @@ def _fields(kind: ir.Type) -> dict[str, Any] | None:
     encoding = ir.RankedTensorType(kind).encoding
     if not isinstance(encoding, EncodingAttr):
         return None
-    return {named.name: _python(named.attr) for named in encoding.fields}
+    fields = ir.DictAttr(encoding.fields)
+    return {fields[i].name: _python(fields[i].attr) for i in range(len(fields))}
 
 
 def _python(attribute: ir.Attribute) -> Any:

@@ -1,0 +1,195 @@
+"""bspc-encode: constant weights whose zeros have block structure get a `#bspc.encoding`.
+
+Rewrites:
+    linalg.matmul ins(%x, transpose(%w)) outs(zeros)         with %w a constant [M, N]
+  ->
+    bspc.matmul %x, %w : tensor<MxNxf32, #bspc.encoding<{stage = "encoded", ...}>>
+
+in every form `contraction` knows, and puts the encoding on the weights of `bspc.gru`. The pattern is
+found from the numbers. A matrix that the cost model finds no faster in BSPC stays as it is, and the
+op says why in the attribute `bspc.dense`.
+
+Does not handle: weights that are no constants; element types other than f32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch_mlir import ir
+from torch_mlir.dialects import arith, linalg, tensor
+
+from rtmobile_iree.bspc import byte_counts, find_groups, pack
+from rtmobile_iree.dialects.constants import constant_array
+from rtmobile_iree.errors import EncodeError
+from rtmobile_iree.passes.contraction import Contraction, match_contraction
+from rtmobile_iree.passes.grouping import cycles, dense_group, layout, loads
+from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
+from rtmobile_iree.passes.weights import (
+    Weight,
+    bspc_ops,
+    erase_unused,
+    read_weights,
+    value_name,
+    walk,
+    weight_names,
+    write_weights,
+)
+
+DENSE = "bspc.dense"
+
+
+def encoding(weight: NDArray[np.float32], threshold: float) -> dict[str, object] | str:
+    """Fields of the encoding of a matrix [M, N], or the reason why it should stay dense.
+
+    Args:
+        threshold: BSPC is chosen below this share of the dense matrix's estimated cycles.
+    """
+    kept = int(np.count_nonzero(weight))
+    if kept == weight.size:
+        return "no zeros"
+    groups = layout(weight)
+    dense = [dense_group(weight.shape)]
+    share = cycles(groups) / cycles(dense)
+    if share >= threshold:
+        size = byte_counts(pack(weight, groups))
+        return (
+            f"no block structure: {kept:,} of {weight.size:,} weights kept, in "
+            f"{len(find_groups(weight)):,} row patterns; BSPC would take {size.total:,} bytes for "
+            f"{size.dense:,} dense, and {share:.2f} of the time (less than {threshold:g} is worth it)"
+        )
+    return {
+        "stage": "encoded",
+        "groups": len(find_groups(weight)),
+        "kept": kept,
+        "group_offset": [],
+        "loads_before": kept,
+        "loads_after": loads(find_groups(weight)),
+    }
+
+
+@dataclass(frozen=True)
+class EncodePass:
+    """Puts the BSPC encoding on every constant weight that it makes faster.
+
+    Attributes:
+        threshold: encode below this share of the dense matrix's estimated time.
+    """
+
+    name: ClassVar[str] = "bspc-encode"
+
+    threshold: float = 0.7
+
+    def run(self, module: ir.Operation) -> None:
+        if not self.threshold > 0:
+            raise EncodeError(f"bspc-encode: threshold = {self.threshold}; use a number above 0")
+        for op in bspc_ops(module):
+            _encode_weights(op, self.threshold)
+        for op in list(walk(module)):
+            contraction = match_contraction(op)
+            if contraction is not None:
+                _encode_contraction(contraction, self.threshold)
+
+
+def _encode_weights(op: ir.Operation, threshold: float) -> None:
+    """Encodes the weights of a `bspc.gru` or of a `bspc.matmul` somebody wrote by hand."""
+    weights, reasons = read_weights(op), []
+    for name, weight in zip(weight_names(op), weights, strict=True):
+        _check_finite(name, weight.array)
+        found = encoding(weight.array, threshold) if weight.encoding is None else ""
+        reasons.append(found if isinstance(found, str) else "")
+        if isinstance(found, dict):
+            weights[len(reasons) - 1] = replace(weight, encoding=found)
+    if any(weight.stage == "encoded" for weight in weights):
+        op = write_weights(op, weights)
+    if any(reasons):
+        with op.context:
+            op.attributes[DENSE] = ir.ArrayAttr.get([ir.StringAttr.get(r) for r in reasons])
+
+
+def _encode_contraction(match: Contraction, threshold: float) -> None:
+    op = match.op
+    name = value_name(match.source) or op.name
+    _check_finite(name, match.weight)
+    found = encoding(match.weight, threshold)
+    with op.context:
+        op.attributes["name"] = ir.StringAttr.get(name)
+        if isinstance(found, str):
+            op.attributes[DENSE] = ir.ArrayAttr.get([ir.StringAttr.get(found)])
+            return
+    _replace(match, Weight(match.weight, found), name)
+
+
+def _check_finite(name: str, weight: NDArray[np.float32]) -> None:
+    bad = weight.size - int(np.isfinite(weight).sum())
+    if bad:
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(weight))[0])
+        raise EncodeError(
+            f"bspc-encode: {name} {list(weight.shape)}: {bad:,} weights are NaN or infinite, the "
+            f"first at {list(where)}; only finite weights can be compiled"
+        )
+
+
+def _replace(match: Contraction, weight: Weight, name: str) -> None:
+    """Puts a `bspc.matmul`, and transposes where the order asks for them, in a contraction's place."""
+    op = match.op
+    init = op.operands[2]
+    with op.context, ir.InsertionPoint(op), op.location:
+        x = _transposed(match.x, match.x_order)
+        kind = ir.RankedTensorType(x.type)
+        sizes = [*_sizes(kind)[:-1], weight.array.shape[0]]
+        result = ir.RankedTensorType.get(sizes, kind.element_type)
+        # the transposed copy only stands in until write_weights gives the op its own constant
+        new = ir.Operation.create(
+            "bspc.matmul",
+            results=[result],
+            operands=[x, match.source],
+            attributes={"name": ir.StringAttr.get(name)},
+        )
+        y = _transposed(new.results[0], match.y_order)
+        if not _is_zero(init):
+            y = arith.addf(_cast(y, init.type), init)
+        op.results[0].replace_all_uses_with(_cast(y, op.results[0].type))
+    old = list(op.operands)
+    op.erase()
+    write_weights(new, [weight])
+    erase_unused(old)
+
+
+def _sizes(kind: ir.RankedTensorType) -> list[int]:
+    dynamic = ir.ShapedType.get_dynamic_size()
+    return [dynamic if kind.is_dynamic_dim(i) else kind.shape[i] for i in range(kind.rank)]
+
+
+def _transposed(value: ir.Value, order: tuple[int, ...]) -> ir.Value:
+    if order == tuple(range(len(order))):
+        return value
+    kind = ir.RankedTensorType(value.type)
+    dims = dynamic_dims(value)
+    axes = [i for i in range(kind.rank) if kind.is_dynamic_dim(i)]
+    by_axis = dict(zip(axes, dims, strict=True))
+    sizes = [by_axis.get(axis, kind.shape[axis]) for axis in order]
+    empty = tensor.empty(sizes, kind.element_type)
+    return linalg.transpose(value, outs=[empty], permutation=order)
+
+
+def _cast(value: ir.Value, kind: ir.Type) -> ir.Value:
+    """Same shape, known to another degree: `tensor<?x8xf32>` to `tensor<1x8xf32>`."""
+    return value if value.type == kind else tensor.cast(kind, value)
+
+
+def _is_zero(init: ir.Value) -> bool:
+    """Whether a contraction's accumulator starts from zeros."""
+    array = constant_array(init)
+    if array is not None:
+        return not array.any()
+    owner = init.owner
+    if isinstance(owner, ir.Block) or owner.name != "linalg.fill":
+        return False
+    scalar = owner.operands[0].owner
+    if isinstance(scalar, ir.Block) or scalar.name != "arith.constant":
+        return False
+    return ir.FloatAttr(scalar.attributes["value"]).value == 0
