@@ -7,18 +7,17 @@ Stages of a weight matrix W [M, N]:
     reordered          -- bspc-eliminate-loads --> nearly equal patterns merged
     merged             -- bspc-pack -->            the arrays of the format (rtmobile_iree/bspc.py)
 
-An op's meaning is its loop nest below, written with W in its original row order. When `reorder` is
-given, row i of the weight operand is row reorder[i] of W, and rows of W that are not named are zero.
+An op's meaning is its loop nest below, written with W in its original row order. When `reorder`
+is given, row i of the weight operand is row reorder[i] of W; rows of W that are not named are zero.
 Any op may carry `name`, a string: the parameter or layer it came from, for reports and errors.
 """
 
 from collections.abc import Sequence
 from typing import Any
 
+from rtmobile_iree.dialects import verify
 from torch_mlir import ir
 from torch_mlir.dialects import ext
-
-from rtmobile_iree.dialects import verify
 
 
 class BSPC(ext.Dialect, name="bspc"):
@@ -33,7 +32,15 @@ class EncodingAttr(BSPC.Attribute, name="encoding"):
         groups        i64: row groups, each with one set of kept columns
         kept          i64: nonzero weights
         group_offset  array<i64>: first row of each group and the end; empty while "encoded"
-        loads_before, loads_after  i64, optional: loads of x in one matvec, row by row and as laid out
+        loads_before, loads_after  i64, optional: loads of x in one product, row by row and as
+                      laid out
+
+    It changes no element: the tensor holds W[i, n] at [i, n], or W[reorder[i], n] once reordered.
+
+    for g in groups:
+        for n in columns that a row of g keeps:
+            for i in group_offset[g] .. group_offset[g + 1]:
+                y[reorder[i]] += w[i, n] * x[n]
     """
 
     fields: ir.DictAttr
@@ -114,7 +121,18 @@ class PackedMatmulOp(BSPC.Operation, name="packed_matmul", traits=[ext.Pure]):
 
 
 class PackedGruOp(BSPC.Operation, name="packed_gru", traits=[ext.Pure]):
-    """`bspc.gru` with the arrays of the format in place of the weights; see there for the loops."""
+    """`bspc.gru` with the arrays of the format in place of the weights.
+
+    h = state[layer]                           # x [T, B, I], state [L, B, H] -> y [T, B, H], state
+    for t in T:
+        i = b_ih;  g = b_hh                    # shape_ih = [3H, I], shape_hh = [3H, H]
+        for each group, kept column k and row r of the group, as in bspc.packed_matmul:
+            i[.., ih_reorder[r]] += x[t, .., ih_column_index[k]] * ih_values[panel][k, r]
+            g[.., hh_reorder[r]] += h[.., hh_column_index[k]] * hh_values[panel][k, r]
+        r = sigmoid(i_r + g_r);  z = sigmoid(i_z + g_z);  n = tanh(i_n + r * g_n)
+        h = (1 - z) * n + z * h;  y[t] = h
+    state[layer] = h
+    """
 
     x: ext.Operand[Any]
     state: ext.Operand[Any]

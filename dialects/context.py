@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from rtmobile_iree.dialects.bspc import BSPC
 from torch_mlir import ir
 from torch_mlir.dialects import torch as torch_dialect
-
-from rtmobile_iree.dialects.bspc import BSPC
 
 
 def make_context() -> ir.Context:

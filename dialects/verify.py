@@ -1,4 +1,264 @@
-def matmul(op): return True
-def gru(op): return True
-def packed_matmul(op): return True
-def packed_gru(op): return True
+"""Rules of the `bspc` ops that IRDL cannot state; dialects/bspc.py attaches one function an op.
+
+Every function returns True, or emits one error at the op and returns False. Where operands are
+constants their values are checked too. The packed arrays are held to the rules of the format
+itself, by building the `PackedMatrix` they stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+import numpy as np
+from rtmobile_iree.dialects.constants import constant_array
+from torch_mlir import ir
+
+from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
+from rtmobile_iree.errors import FormatError
+
+Shape = tuple[int | None, ...]  # None is a dimension known only at run time
+
+STAGES = ("encoded", "reordered", "merged")
+COUNTS = ("groups", "kept")
+OPTIONAL_COUNTS = ("loads_before", "loads_after")
+PACKED_ARRAYS = ("reorder", "group_offset", "column_offset", "column_index", "values")
+GATES = 3
+
+
+class _Broken(Exception):
+    """A rule does not hold; the message says which."""
+
+
+def _rules(check: Callable[[ir.Operation], None]) -> Callable[[ir.OpView], bool]:
+    """Turns a function that raises `_Broken` or `FormatError` into a verifier."""
+
+    @wraps(check)
+    def verify(op: ir.OpView) -> bool:
+        operation = op.operation
+        try:
+            check(operation)
+        except (_Broken, FormatError) as error:
+            operation.location.emit_error(f"{_title(operation)}: {error}")
+            return False
+        return True
+
+    return verify
+
+
+@_rules
+def matmul(op: ir.Operation) -> None:
+    """x [..., N], w [M', N], optional reorder [M'] -> y [..., M]."""
+    x, y = _floats(op.operands[0], "x"), _floats(op.results[0], "y")
+    if not x or len(y) != len(x):
+        raise _Broken(f"x {_text(x)}, y {_text(y)}; use ranks that are equal and 1 or more")
+    (rows,) = _static(y[-1:], "y's last dimension")
+    columns = _weight(op.operands[1], "w", rows, _reorders(op, 2, ("reorder",))[0])
+    _expect("x", x, (*y[:-1], columns))
+
+
+@_rules
+def gru(op: ir.Operation) -> None:
+    """x [T, B, I], state [L, B, H], weights [3H, I] and [3H, H], biases [3H] -> y, state."""
+    inputs, hidden = _recurrent(op, 4)
+    reorder_ih, reorder_hh = _reorders(op, 6, ("reorder_ih", "reorder_hh"))
+    columns_ih = _weight(op.operands[2], "w_ih", GATES * hidden, reorder_ih)
+    columns_hh = _weight(op.operands[3], "w_hh", GATES * hidden, reorder_hh)
+    if inputs not in (None, columns_ih):
+        raise _Broken(f"x has {inputs} inputs, w_ih {columns_ih} columns; they must be equal")
+    if columns_hh != hidden:
+        raise _Broken(f"w_hh has {columns_hh} columns, the state {hidden} units; use equal numbers")
+
+
+@_rules
+def packed_matmul(op: ir.Operation) -> None:
+    """x [..., N], the five arrays of W [M, N] -> y [..., M]."""
+    x, y = _floats(op.operands[0], "x"), _floats(op.results[0], "y")
+    if not x or len(y) != len(x):
+        raise _Broken(f"x {_text(x)}, y {_text(y)}; use ranks that are equal and 1 or more")
+    rows, columns = _packed(op, 1, "", "shape")
+    _expect("x", x, (*y[:-1], columns))
+    _expect("y", y, (*x[:-1], rows))
+
+
+@_rules
+def packed_gru(op: ir.Operation) -> None:
+    """x [T, B, I], state [L, B, H], five arrays a weight, biases [3H] -> y, state."""
+    inputs, hidden = _recurrent(op, 12)
+    shape_ih, shape_hh = _packed(op, 2, "ih_", "shape_ih"), _packed(op, 7, "hh_", "shape_hh")
+    columns = shape_ih[1] if inputs is None else inputs
+    for name, shape, expected in (
+        ("shape_ih", shape_ih, (GATES * hidden, columns)),
+        ("shape_hh", shape_hh, (GATES * hidden, hidden)),
+    ):
+        if shape != expected:
+            raise _Broken(f"{name} is {list(shape)}; the operands need {list(expected)}")
+
+
+def _recurrent(op: ir.Operation, bias: int) -> tuple[int | None, int]:
+    """Checks what both forms of a GRU share; returns I and H.
+
+    Args:
+        bias: number of the operand b_ih; b_hh follows.
+    """
+    x, state = _floats(op.operands[0], "x", 3), _floats(op.operands[1], "state", 3)
+    y = _floats(op.results[0], "y", 3)
+    (hidden,) = _static(state[-1:], "the state's last dimension")
+    _expect("state", state, (None, x[1], hidden))
+    _expect("y", y, (x[0], x[1], hidden))
+    _expect("the state that is returned", _floats(op.results[1], "next state", 3), state)
+    for i, name in enumerate(("b_ih", "b_hh")):
+        _expect(name, _floats(op.operands[bias + i], name, 1), (GATES * hidden,))
+    layer = ir.IntegerAttr(op.attributes["layer"]).value
+    if layer < 0 or (state[0] is not None and layer >= state[0]):
+        raise _Broken(f"layer {layer} of a state {_text(state)}; use 0 to its first dimension - 1")
+    return x[2], hidden
+
+
+def _reorders(op: ir.Operation, fixed: int, names: tuple[str, ...]) -> list[ir.Value | None]:
+    """The reorder operands after the fixed ones: all or none."""
+    values = list(op.operands)[fixed:]
+    if len(values) not in (0, len(names)):
+        raise _Broken(f"{len(values)} reorder operands; give none, or {' and '.join(names)}")
+    return values or [None] * len(names)
+
+
+def _weight(value: ir.Value, name: str, rows: int, reorder: ir.Value | None) -> int:
+    """Checks a weight [M', N] against its M original rows; returns N."""
+    stored, columns = _static(_floats(value, name, 2), name)
+    if reorder is not None:
+        _reorder(reorder, f"the reorder of {name}", stored, rows)
+    elif stored != rows:
+        raise _Broken(f"{name} {[stored, columns]} without a reorder; the results need {rows} rows")
+    encoding = ir.RankedTensorType(value.type).encoding
+    if encoding is not None:
+        stage = _encoding(encoding, name, stored, constant_array(value))
+        if stage != "encoded" and reorder is None:
+            raise _Broken(f'{name}: stage "{stage}" without a reorder; give the rows in order')
+    return columns
+
+
+def _reorder(value: ir.Value, name: str, stored: int, rows: int) -> None:
+    _expect(name, _tensor(value, name, "i32", 1), (stored,))
+    array = constant_array(value)
+    if array is None:
+        return
+    if ((array < 0) | (array >= rows)).any() or np.unique(array).size != array.size:
+        raise _Broken(f"{name} must hold distinct rows of 0 to {rows - 1}")
+
+
+def _encoding(encoding: ir.Attribute, name: str, rows: int, array: Any) -> str:
+    """Checks `#bspc.encoding` on a weight of `rows` stored rows; returns its stage."""
+    if not hasattr(encoding, "fields"):
+        raise _Broken(f"{name}: encoding {encoding}; use #bspc.encoding or none")
+    fields = {named.name: named.attr for named in ir.DictAttr(encoding.fields)}
+    stage = fields.get("stage")
+    if not isinstance(stage, ir.StringAttr) or stage.value not in STAGES:
+        raise _Broken(f"{name}: stage {stage}; use one of {', '.join(STAGES)}")
+    for key in (*COUNTS, *(key for key in OPTIONAL_COUNTS if key in fields)):
+        if not isinstance(fields.get(key), ir.IntegerAttr) or fields[key].value < 0:
+            raise _Broken(f"{name}: {key} is {fields.get(key)}; use an i64 of 0 or more")
+    if not isinstance(fields.get("group_offset"), ir.DenseI64ArrayAttr):
+        raise _Broken(f"{name}: group_offset is {fields.get('group_offset')}; use array<i64: ...>")
+    _group_offset(name, stage.value, list(fields["group_offset"]), fields["groups"].value, rows)
+    kept = fields["kept"].value
+    if array is not None and np.count_nonzero(array) != kept:
+        raise _Broken(f"{name}: kept = {kept}, but {np.count_nonzero(array)} weights are nonzero")
+    return stage.value
+
+
+def _group_offset(name: str, stage: str, offsets: list[int], groups: int, rows: int) -> None:
+    if stage == "encoded":
+        if offsets:
+            raise _Broken(f'{name}: group_offset {offsets} at stage "encoded"; leave it empty')
+        return
+    if len(offsets) != groups + 1:
+        raise _Broken(
+            f"{name}: {len(offsets)} entries of group_offset for {groups} groups; use groups + 1"
+        )
+    if offsets[0] != 0 or offsets[-1] > rows or sorted(offsets) != offsets:
+        raise _Broken(f"{name}: group_offset {offsets} must ascend from 0 to {rows} rows or less")
+
+
+def _packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple[int, int]:
+    """Checks the five arrays from operand `first` on; returns the shape [M, N] of the matrix."""
+    attribute = op.attributes[shape_name]
+    shape = list(attribute) if isinstance(attribute, ir.DenseI64ArrayAttr) else []
+    if len(shape) != 2 or min(shape) < 0:
+        raise _Broken(f"{shape_name} is {attribute}; use array<i64: rows, columns>")
+    row_align = ir.IntegerAttr(op.attributes["row_align"]).value
+    if row_align not in PANEL_HEIGHTS:
+        raise _Broken(f"row_align is {row_align}; use one of {sorted(PANEL_HEIGHTS)}")
+    rows, columns = shape
+    index = "i16" if columns <= 1 << 16 else "i32"
+    elements = dict(zip(PACKED_ARRAYS, ("i32", "i32", "i32", index, "f32"), strict=True))
+    values = [op.operands[first + i] for i in range(len(PACKED_ARRAYS))]
+    sizes = [
+        _tensor(value, prefix + name, elements[name], 1)[0]
+        for name, value in zip(PACKED_ARRAYS, values, strict=True)
+    ]
+    if None not in sizes[1:3] and (sizes[1] != sizes[2] or sizes[1] == 0):
+        raise _Broken(
+            f"{prefix}group_offset has {sizes[1]} entries, {prefix}column_offset {sizes[2]}; "
+            "both need groups + 1"
+        )
+    arrays = [constant_array(value) for value in values]
+    if all(array is not None for array in arrays):
+        packed_matrix((rows, columns), arrays, row_align)
+    return rows, columns
+
+
+def packed_matrix(shape: tuple[int, int], arrays: list[Any], row_align: int) -> PackedMatrix:
+    """The matrix that the operands of a packed op stand for.
+
+    Args:
+        shape: rows and columns of the matrix.
+        arrays: in the order of PACKED_ARRAYS; column_index as signless i16 or i32.
+
+    Raises:
+        FormatError: the arrays do not fit one another.
+    """
+    reorder, group_offset, column_offset, column_index, values = arrays
+    if column_index.dtype == np.int16:
+        column_index = column_index.view(np.uint16)
+    return PackedMatrix(
+        shape, reorder, group_offset, column_offset, column_index, values, row_align
+    )
+
+
+def _title(op: ir.Operation) -> str:
+    """`bspc.gru gru.l0`: the op, and the layer where it carries a name."""
+    name = op.attributes.get("name", None)
+    return f"{op.name} {name.value}" if isinstance(name, ir.StringAttr) else op.name
+
+
+def _floats(value: ir.Value, name: str, rank: int | None = None) -> Shape:
+    return _tensor(value, name, "f32", rank)
+
+
+def _tensor(value: ir.Value, name: str, element: str, rank: int | None = None) -> Shape:
+    """The shape of a value that must be a ranked tensor of these elements."""
+    kind = value.type
+    if not isinstance(kind, ir.RankedTensorType) or str(kind.element_type) != element:
+        raise _Broken(f"{name} is {kind}; use a ranked tensor of {element}")
+    if rank is not None and kind.rank != rank:
+        raise _Broken(f"{name} is {kind}; use {rank} dimensions")
+    return tuple(None if kind.is_dynamic_dim(i) else kind.shape[i] for i in range(kind.rank))
+
+
+def _static(shape: Shape, name: str) -> tuple[int, ...]:
+    if None in shape:
+        raise _Broken(f"{name} {_text(shape)} is dynamic; only steps and batch may be")
+    return tuple(size for size in shape if size is not None)
+
+
+def _expect(name: str, shape: Shape, expected: Shape) -> None:
+    """A dynamic dimension fits any size."""
+    pairs = zip(shape, expected, strict=False)
+    if len(shape) != len(expected) or any(a != b for a, b in pairs if None not in (a, b)):
+        raise _Broken(f"{name} is {_text(shape)}; the other operands need {_text(expected)}")
+
+
+def _text(shape: Shape) -> str:
+    return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"
