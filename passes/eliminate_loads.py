@@ -23,6 +23,7 @@ import numpy as np
 from torch_mlir import ir
 from torch_mlir.dialects import tensor
 
+from rtmobile_iree.bspc import Group
 from rtmobile_iree.passes.grouping import cycles, loads, merge_groups
 from rtmobile_iree.passes.weights import (
     Weight,
@@ -42,20 +43,20 @@ def eliminate_loads(weight: Weight) -> Weight:
     return weight.arranged(groups, stage="merged", loads_after=loads(groups))
 
 
-def stack(upper: Weight, lower: Weight, upper_rows: int) -> Weight:
-    """Two reordered weights as one, the rows of `lower` numbered from `upper_rows` on."""
+def stack(upper: Weight, lower: Weight) -> Weight:
+    """Two reordered weights as one, the rows of `lower` after those of `upper`."""
     assert upper.encoding is not None
     assert lower.encoding is not None
     assert upper.reorder is not None
     assert lower.reorder is not None
-    fields = {key: upper.encoding[key] + lower.encoding[key] for key in ("groups", "kept")}
-    fields |= {key: upper.encoding[key] + lower.encoding[key] for key in LOADS}
-    shifted = [len(upper.array) + edge for edge in lower.encoding["group_offset"][1:]]
-    return Weight(
+    fields = {key: upper.encoding[key] + lower.encoding[key] for key in ("kept", *LOADS)}
+    both = Weight(
         np.concatenate([upper.array, lower.array]),
-        {**upper.encoding, **fields, "group_offset": upper.encoding["group_offset"] + shifted},
-        np.concatenate([upper.reorder, lower.reorder + upper_rows]).astype(np.int32),
+        {**upper.encoding, **fields},
+        np.concatenate([upper.reorder, lower.reorder + len(upper.array)]).astype(np.int32),
     )
+    shifted = [Group(g.rows + len(upper.array), g.columns) for g in lower.groups()]
+    return both.arranged([*upper.groups(), *shifted])
 
 
 LOADS = ("loads_before", "loads_after")
@@ -94,14 +95,14 @@ def _shares_loads(first: ir.Operation, second: ir.Operation) -> bool:
         return False
     upper, lower = read_weights(first)[0], read_weights(second)[0]
     columns = upper.array.shape[1]
-    both = merge_groups(stack(upper, lower, _outputs(first)).groups(), columns)
+    both = merge_groups(stack(upper, lower).groups(), columns)
     apart = [g for w in (upper, lower) for g in merge_groups(w.groups(), columns)]
     return loads(both) < loads(apart) and cycles(both) < cycles(apart)
 
 
 def _fuse(first: ir.Operation, second: ir.Operation) -> ir.Operation:
     """One matmul at the place of the first; both results become slices of its result."""
-    weight = stack(read_weights(first)[0], read_weights(second)[0], _outputs(first))
+    weight = stack(read_weights(first)[0], read_weights(second)[0])
     kind = ir.RankedTensorType(first.results[0].type)
     rows = [_outputs(first), _outputs(second)]
     both = [first.results[0], second.results[0]]

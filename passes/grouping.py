@@ -86,7 +86,8 @@ def merge_groups(groups: list[Group], columns: int) -> list[Group]:
     for i, group in enumerate(groups):
         kept[i, group.columns] = 1
     members = [np.sort(group.rows) for group in groups]
-    table = RowCosts.up_to(sum(m.size for m in members))
+    # twice over, since _gaining_pairs looks at every group beside itself too
+    table = RowCosts.up_to(2 * sum(m.size for m in members))
     while len(members) > 1:
         pairs = _gaining_pairs(np.array([m.size for m in members]), kept, table)
         if not pairs:

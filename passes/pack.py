@@ -32,18 +32,17 @@ from rtmobile_iree.passes.weights import (
 )
 
 
-def pack_weight(weight: Weight, rows: int) -> PackedMatrix:
+def pack_weight(weight: Weight) -> PackedMatrix:
     """The weight in the format.
 
-    Args:
-        rows: M of the original matrix.
+    Raises:
+        EncodeError: its rows are not reordered yet.
     """
-    original = np.zeros((rows, weight.array.shape[1]), np.float32)
     if weight.encoding is None:
-        original[:] = weight.array
-        return pack(original, [dense_group(original.shape)] if original.size else [])
+        return pack(weight.array, [dense_group(weight.array.shape)])
     if weight.stage == "encoded" or weight.reorder is None:
         raise EncodeError("bspc-pack: rows are not reordered yet; run bspc-reorder before it")
+    original = np.empty_like(weight.array)
     original[weight.reorder] = weight.array
     groups = [Group(weight.reorder[g.rows], g.columns) for g in weight.groups()]
     return pack(original, groups)
@@ -62,8 +61,7 @@ class PackPass:
 
 def _pack_op(op: ir.Operation) -> None:
     first, count, fixed = OPERANDS[op.name]
-    rows = [_original_rows(op)] * count
-    packed = [pack_weight(w, m) for w, m in zip(read_weights(op), rows, strict=True)]
+    packed = [pack_weight(weight) for weight in read_weights(op)]
     operands = list(op.operands)
     attributes = {named: op.attributes[named] for named in op.attributes}
     with op.context, ir.InsertionPoint(op), op.location:
@@ -88,12 +86,6 @@ def _pack_op(op: ir.Operation) -> None:
 
 def _shape_attributes(count: int) -> list[str]:
     return ["shape"] if count == 1 else ["shape_ih", "shape_hh"]
-
-
-def _original_rows(op: ir.Operation) -> int:
-    """M of the op's weights: as many rows as outputs, or three gates of hidden units."""
-    last = ir.RankedTensorType(op.results[0].type).shape[-1]
-    return last if op.name == "bspc.matmul" else 3 * last
 
 
 def _constants(matrix: PackedMatrix) -> list[ir.Value]:

@@ -3,9 +3,9 @@
 Rewrites:
     bspc.matmul %x, %w : tensor<MxNxf32, #bspc.encoding<{stage = "encoded"}>>
   ->
-    bspc.matmul %x, %w', %reorder : tensor<M'xNxf32, #bspc.encoding<{stage = "reordered"}>>
+    bspc.matmul %x, %w', %reorder : tensor<MxNxf32, #bspc.encoding<{stage = "reordered"}>>
 
-with rows of all zeros dropped; `bspc.gru` likewise, both weights.
+with rows of all zeros last, in no group; `bspc.gru` likewise, both weights.
 
 Assumes: `bspc-encode` ran. Does not handle: weights without an encoding; they keep their rows.
 """

@@ -24,9 +24,9 @@ class Weight:
     """One weight operand.
 
     Attributes:
-        array: [M', N] f32 as the operand holds it.
+        array: [M, N] f32 as the operand holds it.
         encoding: fields of its `#bspc.encoding`, or None.
-        reorder: [M'] original row of each row, or None while rows are in their own order.
+        reorder: [M] original row of each row, or None while rows are in their own order.
     """
 
     array: NDArray[np.float32]
@@ -51,22 +51,20 @@ class Weight:
         ]
 
     def arranged(self, groups: list[Group], **fields: Any) -> Weight:
-        """The same weight with the rows of these groups, in their order; other rows are dropped.
+        """The same weight with the rows of these groups first, in their order.
 
         Args:
             groups: rows number the rows of `array`.
             fields: changes to the encoding.
         """
         assert self.encoding is not None
-        empty = np.zeros(0, np.int32)
-        order = np.concatenate([empty, *(g.rows for g in groups)])
-        before = np.arange(len(self.array), dtype=np.int32)
-        before = before if self.reorder is None else self.reorder
+        everyone = np.arange(len(self.array), dtype=np.int32)
+        grouped = np.concatenate([everyone[:0], *(g.rows for g in groups)])
+        order = np.concatenate([grouped, np.setdiff1d(everyone, grouped)])
+        before = everyone if self.reorder is None else self.reorder
         offsets = np.cumsum([0, *(g.rows.size for g in groups)]).tolist()
         encoding = {**self.encoding, "groups": len(groups), "group_offset": offsets, **fields}
-        return replace(
-            self, array=self.array[order], reorder=before[order].astype(np.int32), encoding=encoding
-        )
+        return replace(self, array=self.array[order], reorder=before[order], encoding=encoding)
 
 
 def bspc_ops(module: ir.Operation) -> list[ir.Operation]:
@@ -95,9 +93,7 @@ def weight_names(op: ir.Operation) -> list[str]:
     """Names of an op's weights, for reports: the parameters', where known."""
     first, count, _ = OPERANDS[op.name]
     defaults = [op_name(op)] if count == 1 else [f"{op_name(op)}.{part}" for part in ("ih", "hh")]
-    return [
-        value_name(op.operands[first + i]) or default for i, default in enumerate(defaults)
-    ]
+    return [value_name(op.operands[first + i]) or default for i, default in enumerate(defaults)]
 
 
 def value_name(value: ir.Value) -> str | None:
@@ -156,15 +152,26 @@ def write_weights(op: ir.Operation, weights: list[Weight]) -> ir.Operation:
 
 def erase_unused(values: list[ir.Value]) -> None:
     """Erases the producers of values nobody uses, and what only they used."""
+    pending = _producers(values)
+    while pending:
+        op = pending.pop()
+        if any(list(result.uses) for result in op.results):
+            continue
+        # an erased op must not be looked at again, under whatever name it is pending
+        pending = [other for other in pending if other != op]
+        freed = _producers(list(op.operands))
+        op.erase()
+        pending += [other for other in freed if other not in pending]
+
+
+def _producers(values: list[ir.Value]) -> list[ir.Operation]:
+    """The ops that values come from, each once; block arguments have none."""
+    producers: list[ir.Operation] = []
     for value in values:
         owner = value.owner
-        if isinstance(owner, ir.Block):
-            continue
-        if any(list(result.uses) for result in owner.results):
-            continue
-        operands = list(owner.operands)
-        owner.erase()
-        erase_unused(operands)
+        if not isinstance(owner, ir.Block) and owner.operation not in producers:
+            producers.append(owner.operation)
+    return producers
 
 
 def _reorder(weight: Weight) -> NDArray[np.int32]:
