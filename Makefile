@@ -2,6 +2,8 @@
 # Needs Python 3.11 or newer, make, and a network or local mirror that pip knows.
 
 PYTHON ?= $(firstword $(shell command -v python3.11) $(shell command -v python3) python3)
+SHELL := bash
+.SHELLFLAGS := -o pipefail -c
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -38,8 +40,8 @@ $(STAMP): pyproject.toml
 	        'on Debian or Ubuntu: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Setting up $(VENV): about 2 GB, a few minutes the first time.'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --progress-bar on \
-	    --editable '.[bench,dev]'
+	@$(BIN)/python -m pip --disable-pip-version-check install --progress-bar off \
+	    --editable '.[bench,dev]' | sed -un '/^Collecting\|^Installing/s/ (from.*//p'
 	@touch $@
 
 clean:

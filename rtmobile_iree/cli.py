@@ -114,7 +114,7 @@ def prune(
 
     if output.suffix not in (".pt2", ".pt"):
         raise InputError(f"--output {output}: name it .pt2 (program) or .pt (weights)")
-    module = load_module(model).eval()
+    module = load_module(model)
     report = prune_module(
         module,
         column_rate=column_rate,
@@ -180,7 +180,7 @@ def _compiled(
             inputs = example_inputs(None, example_input)
     else:
         inputs = example_inputs(source, example_input)
-        source = _pruned(source.eval(), prune)
+        source = _pruned(source, prune)
     with err.status("compiling") as status:
         return compile_program(source, inputs, target, dynamic_steps, progress=status.update)
 
@@ -320,13 +320,8 @@ def doctor() -> None:
 
 
 def print_report(report: Report) -> None:
-    """The report's table, and a line for each matrix that stayed dense."""
-    out = console()
-    out.print(str(report), highlight=False, markup=False, soft_wrap=True)
-    for matrix in report.matrices:
-        if not matrix.encoded:
-            line = f"stayed dense: {matrix.name} {list(matrix.shape)}: {matrix.reason}"
-            out.print(line, highlight=False, markup=False, soft_wrap=True)
+    """The report: its table, and a line for each matrix that stayed dense and why."""
+    console().print(str(report), highlight=False, markup=False, soft_wrap=True)
 
 
 def console() -> Console:

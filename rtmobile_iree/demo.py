@@ -108,11 +108,7 @@ class DemoResult:
             for m in self.bench.measurements
             if m.status != "ok"
         ]
-        dense = [
-            f"stayed dense: {m.name} {list(m.shape)}: {m.reason}"
-            for m in self.report.matrices
-            if not m.encoded
-        ]
+        dense = [f"stayed dense: {m.name} {list(m.shape)}: {m.reason}" for m in self.report.dense]
         lines = [
             f"{self.frames:,} frames of recorded speech: {verdict} PyTorch running the same pruned "
             f"model, greatest difference {self.max_error:.1e} (limit {TOLERANCE:g})",
@@ -138,10 +134,7 @@ def packed_sizes(report: Report) -> PackedSizes:
     return PackedSizes(
         dense=sum(m.dense_bytes for m in matrices),
         csr=sum(m.csr_bytes if m.encoded else m.dense_bytes for m in matrices),
-        bspc=sum(
-            m.values_bytes + m.padding_bytes + m.index_bytes if m.encoded else m.dense_bytes
-            for m in matrices
-        ),
+        bspc=sum(m.stored_bytes for m in matrices),
     )
 
 
@@ -182,7 +175,8 @@ def greatest_difference(program: Program, module: SpeechGRU, frames: np.ndarray)
     x = torch.from_numpy(frames)[None]
     with torch.inference_mode():
         expected, expected_state = module(x, module.initial_state())
-    outputs, state, start = [], module.initial_state().numpy(), 0
+    outputs: list[np.ndarray] = []
+    state, start = module.initial_state().numpy(), 0
     while start < len(frames):
         steps = CHUNKS[len(outputs) % len(CHUNKS)]
         y, state = program(np.ascontiguousarray(frames[None, start : start + steps]), state)

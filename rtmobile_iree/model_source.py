@@ -49,7 +49,8 @@ def load_module(spec: str) -> nn.Module:
     """The nn.Module that `package.module:callable` names; the working folder is searched first.
 
     Raises:
-        InputError: a file, nothing of that name, a failing callable, or no nn.Module.
+        InputError: a file, nothing of that name, a failing callable, no nn.Module, or one in
+            training mode.
     """
     name, colon, attribute = spec.partition(":")
     if not colon or Path(spec).suffix in FILE_KINDS:
@@ -65,7 +66,10 @@ def load_module(spec: str) -> nn.Module:
     if callable(found) and not isinstance(found, nn.Module):
         found = _call(found, spec)
     if not isinstance(found, nn.Module):
-        raise InputError(f"MODEL {spec!r} gives a {type(found).__name__}; it must be an nn.Module")
+        kind = type(found).__name__
+        raise InputError(f"MODEL {spec!r} gives no nn.Module but a value of type {kind}")
+    if found.training:
+        raise InputError(f"MODEL {spec!r} is in training mode; have it return module.eval()")
     return found
 
 

@@ -80,7 +80,7 @@ def parse_rate(rate: str) -> tuple[float, float]:
 
 def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> Variant:
     """Loads the model, prunes it, and writes its weights."""
-    module = load_module(model).eval()
+    module = load_module(model)
     if rate != DENSE:
         from rtmobile_iree.prune import prune
 

@@ -54,7 +54,7 @@ def write_picture(
     if groups is None:
         from rtmobile_iree.bspc import find_groups
 
-        groups = find_groups(weight)
+        groups = find_groups((weight != 0).astype(np.float32))
     write_atomically(path, _draw(weight != 0, groups, name))
 
 

@@ -8,6 +8,7 @@ Formulas: PyTorch's nn.GRU (gates stacked r, z, n); ONNX operator GRU (gates z, 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
@@ -27,15 +28,15 @@ class Graph:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: list[onnx.TensorProto] = field(default_factory=list)
 
-    def add(self, op: str, *inputs: str, outputs: int = 1, **attributes: object) -> list[str]:
-        """Adds a node and returns its results' names."""
+    def add(self, op: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        """Adds a node and returns the names of its results."""
         names = [f"{op.lower()}_{len(self.nodes)}_{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(op, inputs, names, **attributes))
         return names
 
-    def one(self, op: str, *inputs: str, **attributes: object) -> str:
+    def one(self, op: str, *inputs: str, **attributes: Any) -> str:
         """Adds a node with one result and returns its name."""
-        return self.add(op, *inputs, **attributes)[0]
+        return self.add(op, *inputs, outputs=1, **attributes)[0]
 
     def constant(self, array: np.ndarray) -> str:
         name = f"constant_{len(self.constants)}"

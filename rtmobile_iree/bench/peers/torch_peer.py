@@ -15,7 +15,7 @@ from rtmobile_iree.model_source import load_module
 
 def task_module(task: Task) -> nn.Module:
     """The task's module with the task's weights, in eval mode."""
-    module = load_module(task.model).eval()
+    module = load_module(task.model)
     module.load_state_dict(torch.load(task.weights, weights_only=True))
     return module
 
