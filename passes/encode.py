@@ -155,8 +155,8 @@ def _replace(match: Contraction, weight: Weight, name: str) -> None:
         op.results[0].replace_all_uses_with(_cast(y, op.results[0].type))
     old = list(op.operands)
     op.erase()
-    write_weights(new, [weight])
     erase_unused(old)
+    write_weights(new, [weight])
 
 
 def _sizes(kind: ir.RankedTensorType) -> list[int]:

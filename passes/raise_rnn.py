@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from torch_mlir import ir
+from torch_mlir.passmanager import PassManager
 
 from rtmobile_iree.errors import FrontendError
 
@@ -77,6 +78,13 @@ def _raise_gru(op: ir.Operation) -> None:
     op.erase()
 
 
+def _load_torch_conversion(context: ir.Context) -> None:
+    """Load the dialect `torch_c`, which cannot be loaded by name: a pass that needs it does."""
+    with context, ir.Location.unknown():
+        empty = ir.Module.create()
+        PassManager.parse("builtin.module(torch-func-backend-type-conversion)").run(empty.operation)
+
+
 @dataclass(frozen=True)
 class RaiseRnnPass:
     """Raise the recurrent layers out of torch-mlir's import.
@@ -101,6 +109,7 @@ class RaiseRnnPass:
         Raises:
             FrontendError: an operator's layer, name or types are not known.
         """
+        _load_torch_conversion(module.context)
         found: list[ir.Operation] = []
 
         def collect(op: ir.Operation) -> ir.WalkResult:
