@@ -1,7 +1,7 @@
 """The passes of the bspc flow, by the name `bspc-opt` knows them.
 
-A pass is a frozen dataclass: its fields are its options, `run(module)` rewrites a module in place and
-raises an `RTMobileError` when it cannot.
+A pass is a frozen dataclass: its fields are its options, `run(module)` rewrites a module in place
+and raises an `RTMobileError` when it cannot.
 """
 
 from __future__ import annotations

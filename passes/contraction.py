@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from rtmobile_iree.dialects.constants import constant_array
 from torch_mlir import ir
 from torch_mlir.dialects import linalg
-
-from rtmobile_iree.dialects.constants import constant_array
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +94,7 @@ def _moved(
 
 
 def _axes(op: ir.Operation) -> list[list[int]] | None:
-    """For each operand, the loop dimension of each of its axes; None beyond projected permutations."""
+    """For each operand, the loop dimension of each axis; None beyond projected permutations."""
     axes = []
     for attribute in linalg.get_indexing_maps(op):
         results = ir.AffineMapAttr(attribute).value.results

@@ -20,10 +20,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from torch_mlir import ir
-from torch_mlir.dialects import tensor
-
-from rtmobile_iree.bspc import Group
 from rtmobile_iree.passes.grouping import cycles, loads, merge_groups
 from rtmobile_iree.passes.weights import (
     Weight,
@@ -33,6 +29,10 @@ from rtmobile_iree.passes.weights import (
     read_weights,
     write_weights,
 )
+from torch_mlir import ir
+from torch_mlir.dialects import tensor
+
+from rtmobile_iree.bspc import Group
 
 
 def eliminate_loads(weight: Weight) -> Weight:

@@ -5,9 +5,9 @@ Rewrites:
   ->
     bspc.matmul %x, %w : tensor<MxNxf32, #bspc.encoding<{stage = "encoded", ...}>>
 
-in every form `contraction` knows, and puts the encoding on the weights of `bspc.gru`. The pattern is
-found from the numbers. A matrix that the cost model finds no faster in BSPC stays as it is, and the
-op says why in the attribute `bspc.dense`.
+in every form `contraction` knows, and puts the encoding on the weights of `bspc.gru`. The pattern
+is found from the numbers. A matrix that the cost model finds no faster in BSPC stays as it is, and
+the op says why in the attribute `bspc.dense`.
 
 Does not handle: weights that are no constants; element types other than f32.
 """
@@ -19,12 +19,7 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from torch_mlir import ir
-from torch_mlir.dialects import arith, linalg, tensor
-
-from rtmobile_iree.bspc import byte_counts, find_groups, pack
 from rtmobile_iree.dialects.constants import constant_array
-from rtmobile_iree.errors import EncodeError
 from rtmobile_iree.passes.contraction import Contraction, match_contraction
 from rtmobile_iree.passes.grouping import cycles, dense_group, layout, loads
 from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
@@ -38,6 +33,11 @@ from rtmobile_iree.passes.weights import (
     weight_names,
     write_weights,
 )
+from torch_mlir import ir
+from torch_mlir.dialects import arith, linalg, tensor
+
+from rtmobile_iree.bspc import byte_counts, find_groups, pack
+from rtmobile_iree.errors import EncodeError
 
 DENSE = "bspc.dense"
 
@@ -59,7 +59,7 @@ def encoding(weight: NDArray[np.float32], threshold: float) -> dict[str, object]
         return (
             f"no block structure: {kept:,} of {weight.size:,} weights kept, in "
             f"{len(find_groups(weight)):,} row patterns; BSPC would take {size.total:,} bytes for "
-            f"{size.dense:,} dense, and {share:.2f} of the time (less than {threshold:g} is worth it)"
+            f"{size.dense:,} dense, and {share:.2f} of the time (below {threshold:g} is worth it)"
         )
     return {
         "stage": "encoded",
@@ -134,7 +134,7 @@ def _check_finite(name: str, weight: NDArray[np.float32]) -> None:
 
 
 def _replace(match: Contraction, weight: Weight, name: str) -> None:
-    """Puts a `bspc.matmul`, and transposes where the order asks for them, in a contraction's place."""
+    """Puts a `bspc.matmul`, with transposes where the order needs them, in a contraction's place."""
     op = match.op
     init = op.operands[2]
     with op.context, ir.InsertionPoint(op), op.location:
@@ -142,7 +142,7 @@ def _replace(match: Contraction, weight: Weight, name: str) -> None:
         kind = ir.RankedTensorType(x.type)
         sizes = [*_sizes(kind)[:-1], weight.array.shape[0]]
         result = ir.RankedTensorType.get(sizes, kind.element_type)
-        # the transposed copy only stands in until write_weights gives the op its own constant
+        # the source only stands in until write_weights gives the op its own constant
         new = ir.Operation.create(
             "bspc.matmul",
             results=[result],

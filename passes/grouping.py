@@ -1,11 +1,11 @@
-"""Row groups of a constant matrix and what they cost: the numbers behind encode and eliminate-loads.
+"""Row groups of a constant matrix and their cost: the numbers behind encode and eliminate-loads.
 
 A group of R rows and K kept columns becomes panels (rtmobile_iree/bspc.py); its cost in cycles is
 
     sum over its panels of  K * (X_CYCLES + height * ROW_CYCLES) + PANEL_CYCLES
 
-Measured on Zen 4, one core: an index load and a broadcast load of x take 1.5 cycles; 16 weights come
-from L2 or L3 in 2 cycles (32 bytes a cycle); starting and writing out a panel takes about 25.
+Measured on Zen 4, one core: an index load and a broadcast load of x take 1.5 cycles; 16 weights
+come from L2 or L3 in 2 cycles (32 bytes a cycle); starting and writing out a panel takes about 25.
 """
 
 from __future__ import annotations

@@ -16,11 +16,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from torch_mlir import ir
-
-from rtmobile_iree.bspc import Group, PackedMatrix, pack
 from rtmobile_iree.dialects.constants import constant
-from rtmobile_iree.errors import EncodeError
 from rtmobile_iree.passes.grouping import dense_group
 from rtmobile_iree.passes.weights import (
     OPERANDS,
@@ -30,6 +26,10 @@ from rtmobile_iree.passes.weights import (
     read_weights,
     weight_names,
 )
+from torch_mlir import ir
+
+from rtmobile_iree.bspc import Group, PackedMatrix, pack
+from rtmobile_iree.errors import EncodeError
 
 
 def pack_weight(weight: Weight) -> PackedMatrix:

@@ -47,13 +47,24 @@ def _raise_gru(op: ir.Operation) -> None:
     """Replace one `torch.operator "torch.rtmobile.gru"` by `bspc.gru` between two casts."""
     context = op.context
     operands = list(op.operands)
+    if len(operands) != TENSORS + 2 or len(op.results) != 2:
+        raise FrontendError(
+            f"bspc-raise-rnn: {OPERATOR} with {len(operands)} operands and {len(op.results)} "
+            f"results; expected {TENSORS + 2} and 2, as rtmobile::gru has"
+        )
     layer = _constant(operands[TENSORS], "torch.constant.int")
     name = _constant(operands[TENSORS + 1], "torch.constant.str")
     if layer is None or name is None:
-        raise FrontendError(f"bspc-raise-rnn: {op.location}: the layer or the name is no constant")
+        raise FrontendError(
+            "bspc-raise-rnn: the layer or the name of a GRU is no constant; expected "
+            "torch.constant.int and torch.constant.str"
+        )
     types = [builtin_type(v.type) for v in (*operands[:TENSORS], *op.results)]
     if None in types:
-        raise FrontendError(f"bspc-raise-rnn: {name}: an operand has no known rank and type")
+        raise FrontendError(
+            f"bspc-raise-rnn: {name}: a tensor has no known rank and type; "
+            "expected a type like !torch.vtensor<[?,1,40],f32>"
+        )
     with ir.InsertionPoint(op), op.location:
         inputs = [
             ir.Operation.create("torch_c.to_builtin_tensor", results=[t], operands=[v]).result

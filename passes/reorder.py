@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from rtmobile_iree.passes.grouping import cycles, loads
+from rtmobile_iree.passes.weights import Weight, bspc_ops, read_weights, write_weights
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import Group, find_groups
 from rtmobile_iree.errors import EncodeError
-from rtmobile_iree.passes.grouping import cycles, loads
-from rtmobile_iree.passes.weights import Weight, bspc_ops, read_weights, write_weights
 
 
 def balance(groups: list[Group], workers: int) -> list[Group]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rtmobile_iree.dialects.bspc import EncodingAttr
+from rtmobile_iree.dialects.constants import constant, constant_array, element_type
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import Group
-from rtmobile_iree.dialects.bspc import EncodingAttr
-from rtmobile_iree.dialects.constants import constant, constant_array, element_type
 from rtmobile_iree.errors import EncodeError
 
 # first weight operand, number of weights, first operand after the fixed ones
@@ -47,7 +48,7 @@ class Weight:
                 np.arange(first, last, dtype=np.int32),
                 np.flatnonzero((self.array[first:last] != 0).any(axis=0)),
             )
-            for first, last in zip(edges[:-1], edges[1:], strict=True)
+            for first, last in itertools.pairwise(edges)
         ]
 
     def arranged(self, groups: list[Group], **fields: Any) -> Weight:

@@ -1,4 +1,4 @@
-"""From nn.Module to a running .vmfb: the same numbers as PyTorch, whatever the shape and the zeros."""
+"""From nn.Module to a running .vmfb: PyTorch's numbers, whatever the shape and the zeros."""
 
 import errno
 import json

@@ -15,7 +15,7 @@ class MatrixReport:
         name: the parameter's, where known.
         shape: (M, N), rows = outputs.
         kept: nonzero weights.
-        encoded: whether it runs from BSPC; a dense recurrent matrix runs on our kernel all the same.
+        encoded: whether it runs from BSPC; a dense recurrent matrix runs on our kernel too.
         reason: why it stayed dense; empty when encoded.
         groups: row groups with one pattern each.
         values_bytes, padding_bytes, index_bytes: what BSPC stores: kept weights, zeros among them,
