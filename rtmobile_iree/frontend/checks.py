@@ -74,7 +74,7 @@ def _check_values(name: str, value: torch.Tensor, good: torch.Tensor) -> None:
     first = bad[0].tolist()
     raise FrontendError(
         f"{name} {list(value.shape)}: NaN or infinite values: {len(bad)}, the first "
-        f"{float(value[tuple(first)])} at {first}; repair or retrain the weights"
+        f"{value[tuple(first)].item()} at {first}; repair or retrain the weights"
     )
 
 

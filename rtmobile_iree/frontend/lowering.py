@@ -17,7 +17,7 @@ from rtmobile_iree.errors import FrontendError
 from rtmobile_iree.frontend.steps import first_line
 from rtmobile_iree.passes.raise_rnn import RaiseRnnPass
 
-__all__ = ["import_program", "load_torch_conversion", "lower_torch", "name_constants"]
+__all__ = ["import_program", "lower_torch", "name_constants"]
 
 TORCH_BACKEND = (
     "builtin.module(func.func(torch-match-quantized-custom-ops),"
@@ -114,20 +114,12 @@ def import_program(program: ExportedProgram, context: ir.Context, where: str) ->
     return importer.module
 
 
-def load_torch_conversion(context: ir.Context) -> None:
-    """Load the dialect `torch_c`, which cannot be loaded by name."""
-    with context, ir.Location.unknown():
-        empty = ir.Module.create()
-        PassManager.parse("builtin.module(torch-func-backend-type-conversion)").run(empty.operation)
-
-
 def lower_torch(module: ir.Module, where: str) -> None:
     """Raise the recurrent layers, then lower torch ops to linalg on tensors, in place.
 
     Raises:
         FrontendError: an op that torch-mlir does not lower, named.
     """
-    load_torch_conversion(module.context)
     RaiseRnnPass().run(module.operation)
     for pipeline in (TORCH_BACKEND, LINALG):
         try:
