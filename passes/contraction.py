@@ -46,7 +46,7 @@ def match_contraction(op: ir.Operation) -> Contraction | None:
     for side in (0, 1):
         folded = fold(op.operands[side])
         if folded is not None and folded[0].dtype == np.float32:
-            return _match(op, side, *folded)
+            return _match(op, side, folded[0].astype(np.float32, copy=False), folded[1])
     return None
 
 
@@ -64,7 +64,8 @@ def fold(value: ir.Value) -> tuple[NDArray[np.generic], ir.Value] | None:
         return None
     if owner.name in _RESHAPES:
         return inner[0].reshape(kind.shape), inner[1]
-    return _moved(owner.operation, inner[0], kind.shape), inner[1]
+    moved = _moved(owner.operation, inner[0], kind.shape)
+    return None if moved is None else (moved, inner[1])
 
 
 _RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
@@ -98,14 +99,10 @@ def _axes(op: ir.Operation) -> list[list[int]] | None:
     axes = []
     for attribute in linalg.get_indexing_maps(op):
         results = ir.AffineMapAttr(attribute).value.results
-        if not all(isinstance(_dim(expr), int) for expr in results):
+        if not all(isinstance(expr, ir.AffineDimExpr) for expr in results):
             return None
-        axes.append([_dim(expr) for expr in results])
+        axes.append([expr.position for expr in results])
     return axes
-
-
-def _dim(expr: ir.AffineExpr) -> int | None:
-    return expr.position if isinstance(expr, ir.AffineDimExpr) else None
 
 
 def _match(

@@ -134,7 +134,7 @@ def _check_finite(name: str, weight: NDArray[np.float32]) -> None:
 
 
 def _replace(match: Contraction, weight: Weight, name: str) -> None:
-    """Puts a `bspc.matmul`, with transposes where the order needs them, in a contraction's place."""
+    """Puts a `bspc.matmul` in a contraction's place, with transposes where the order needs them."""
     op = match.op
     init = op.operands[2]
     with op.context, ir.InsertionPoint(op), op.location:

@@ -98,7 +98,8 @@ def merge_groups(groups: list[Group], columns: int) -> list[Group]:
         gone = {b for _, b in pairs}
         stay = [i for i in range(len(members)) if i not in gone]
         members, kept = [members[i] for i in stay], kept[stay]
-    merged = [Group(m, np.flatnonzero(k)) for m, k in zip(members, kept, strict=True)]
+    columns_of = [np.flatnonzero(row).astype(np.int32) for row in kept]
+    merged = [Group(m, c) for m, c in zip(members, columns_of, strict=True)]
     return sorted(merged, key=lambda group: int(group.rows[0]))
 
 

@@ -17,6 +17,7 @@ Does not handle: Vulkan targets.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -149,7 +150,7 @@ def _lower_gru(block: ir.Block, chain: list[ir.Operation], name: str, schedule: 
         Binding(f32, plan.per_slot, plan.fixed, False),
     ]
 
-    def body(steps: ir.Value, buffers) -> None:
+    def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
         x, state, values, index, table, y, next_state, scratch = buffers
         constants = Constants(values, index, table)
         io = GRUBuffers(x, state, y, next_state, scratch)
@@ -211,7 +212,7 @@ def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedu
         Binding(f32, 0, plan.scratch, False),
     ]
 
-    def body(count: ir.Value, buffers) -> None:
+    def body(count: ir.Value, buffers: Sequence[ir.Value]) -> None:
         x, values, index, table, y, scratch = buffers
         io = (x, y, scratch)
         emit_matmul(emit, schedule, plan, Constants(values, index, table), io, count)

@@ -46,7 +46,7 @@ class Weight:
         return [
             Group(
                 np.arange(first, last, dtype=np.int32),
-                np.flatnonzero((self.array[first:last] != 0).any(axis=0)),
+                np.flatnonzero((self.array[first:last] != 0).any(axis=0)).astype(np.int32),
             )
             for first, last in itertools.pairwise(edges)
         ]

@@ -69,7 +69,8 @@ def live_gates(w_ih: PackedMatrix, w_hh: PackedMatrix, b_hh: np.ndarray) -> Live
     n = n | (r & (b_hh[2 * hidden :] != 0))
     live = np.concatenate([r, z, n])
     positions = np.where(live, np.cumsum(live) - 1, -1).astype(np.int32)
-    return LiveGates(*(np.flatnonzero(gate).astype(np.int32) for gate in (r, z, n)), positions)
+    units = [np.flatnonzero(gate).astype(np.int32) for gate in (r, z, n)]
+    return LiveGates(units[0], units[1], units[2], positions)
 
 
 def is_compact(live: LiveGates) -> bool:

@@ -15,6 +15,7 @@ Source: GRU as in PyTorch's `nn.GRU`; the fused scan is RTMobile's (arXiv 2002.1
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.activation import gru_blend, sigmoid, tanh
@@ -25,6 +26,9 @@ from torch_mlir import ir
 from torch_mlir.dialects import arith
 
 from rtmobile_iree.schedule import Schedule
+
+# values of `size` elements from an offset on
+Piece = Callable[[ir.Value, int], ir.Value]
 
 
 @dataclass(frozen=True)
@@ -212,7 +216,7 @@ class GRUKernel:
         e, scratch = self.emit, self.buffers.scratch
         r_count, z_count, n_count = live.counts
 
-        def sum_sigmoid(first: int):
+        def sum_sigmoid(first: int) -> Piece:
             def piece(i: ir.Value, size: int) -> ir.Value:
                 return sigmoid(e, arith.addf(*self._pair(gi, gh, e.add(i, first), size)), size)
 
@@ -227,7 +231,7 @@ class GRUKernel:
         self._send(z_count, sum_sigmoid(r_count), live.results, live.z_units, live.z)
         self._send(n_count, new_gate, live.results, live.n_units, live.n)
 
-    def _send(self, count: int, compute, results: int, places: int, target: int) -> None:
+    def _send(self, count: int, compute: Piece, results: int, places: int, target: int) -> None:
         """target[places[i]] = compute(i) for i in [0, count)."""
         e, scratch = self.emit, self.buffers.scratch
         e.pieces(count, lambda i, size: e.vstore(compute(i, size), scratch, e.add(i, results)))

@@ -14,7 +14,7 @@ weight, and with several vectors (time steps or batch entries) each weight is lo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.emit import Emitter
@@ -48,6 +48,9 @@ class Vectors:
         return len(self.source_offsets)
 
 
+Run = Callable[[Vectors], None]
+
+
 @dataclass(frozen=True)
 class PanelKernel:
     """Emits matrix-times-vectors over one matrix plan.
@@ -62,7 +65,7 @@ class PanelKernel:
     spill: ir.Value
     spill_offset: int
 
-    def panels(self, which: PanelClass, vectors_of) -> None:
+    def panels(self, which: PanelClass, vectors_of: Callable[[Run], None]) -> None:
         """Runs one class; `vectors_of(run)` calls `run(vectors)` for each tile of vectors."""
         e = self.emit
 
@@ -81,7 +84,12 @@ class PanelKernel:
         for which in matrix.classes:
             self.panels(which, lambda run: run(vectors))
 
-    def matmul(self, matrix: MatrixPlan, count: ir.Value, vectors_at) -> None:
+    def matmul(
+        self,
+        matrix: MatrixPlan,
+        count: ir.Value,
+        vectors_at: Callable[[ir.Value, int], Vectors],
+    ) -> None:
         """All panels of a matrix, for `count` vectors: each panel stays in cache for all of them.
 
         Args:
@@ -90,7 +98,7 @@ class PanelKernel:
         """
         e, tile = self.emit, self.schedule.vector_tile
 
-        def tiles(run) -> None:
+        def tiles(run: Run) -> None:
             full = e.mul(_floordiv(e, count, tile), tile)
             e.loop(0, full, tile, [], lambda i: run(vectors_at(i, tile)))
             e.loop(full, count, 1, [], lambda i: run(vectors_at(i, 1)))

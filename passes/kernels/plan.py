@@ -101,7 +101,7 @@ class ConstantPool:
 
 def _joined(parts: list[np.ndarray], dtype: type) -> np.ndarray:
     """One array, never empty: a buffer of no bytes cannot be bound to a dispatch."""
-    joined = np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
+    joined: np.ndarray = np.concatenate(parts).astype(dtype) if parts else np.zeros(0, dtype)
     return joined if joined.size else np.zeros(1, dtype)
 
 
