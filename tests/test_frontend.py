@@ -169,8 +169,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("steps", [1, 5])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    ("case", "steps"), [*((case, 5) for case in CASES), ("last step", 1), ("convolution", 1)]
+)
 def test_layers_around(case, steps):
     forward, layers, count = CASES[case]
     wrapped = model(forward, **layers)
@@ -321,8 +322,8 @@ def raw_gru(context, operands, x="[?,1,4]", types="!torch.int, !torch.str"):
     w_ih, w_hh = "!torch.vtensor<[18,4],f32>", "!torch.vtensor<[18,6],f32>"
     x, b = f"!torch.vtensor<{x},f32>", "!torch.vtensor<[18],f32>"
     return ir.Module.parse(
-        f"""func.func @main(%x: {x}, %s: {state}, %i: {w_ih}, %h: {w_hh}, %b: {b}, %layer: !torch.int)
-            -> ({y}, {state}) {{
+        f"""func.func @main(%x: {x}, %s: {state}, %i: {w_ih}, %h: {w_hh}, %b: {b},
+            %layer: !torch.int) -> ({y}, {state}) {{
           %zero = torch.constant.int 0
           %name = torch.constant.str "gru.l0"
           %0:2 = torch.operator "torch.rtmobile.gru"(%x, %s, %i, %h, %b, %b, {operands})
