@@ -39,9 +39,14 @@ class Contraction:
     y_order: tuple[int, ...]
 
 
+def is_contraction(op: ir.Operation) -> bool:
+    """Whether an op sums products of two inputs."""
+    return op.name.startswith("linalg.") and linalg.isa_contraction_op(op)
+
+
 def match_contraction(op: ir.Operation) -> Contraction | None:
     """The op as a constant matrix times something, or None if it is anything else."""
-    if not op.name.startswith("linalg.") or not linalg.isa_contraction_op(op):
+    if not is_contraction(op):
         return None
     for side in (0, 1):
         folded = fold(op.operands[side])

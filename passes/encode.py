@@ -20,7 +20,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 from rtmobile_iree.dialects.constants import constant_array
-from rtmobile_iree.passes.contraction import Contraction, match_contraction
+from rtmobile_iree.passes.contraction import Contraction, is_contraction, match_contraction
 from rtmobile_iree.passes.grouping import cycles, dense_group, layout, loads
 from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
 from rtmobile_iree.passes.weights import (
@@ -88,7 +88,7 @@ class EncodePass:
             raise EncodeError(f"bspc-encode: threshold = {self.threshold}; use a number above 0")
         for op in bspc_ops(module):
             _encode_weights(op, self.threshold)
-        for op in list(walk(module)):
+        for op in [op for op in walk(module) if is_contraction(op)]:
             contraction = match_contraction(op)
             if contraction is not None:
                 _encode_contraction(contraction, self.threshold)
