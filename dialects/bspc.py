@@ -31,7 +31,8 @@ class EncodingAttr(BSPC.Attribute, name="encoding"):
         stage         "encoded", "reordered" or "merged"
         groups        i64: row groups, each with one set of kept columns
         kept          i64: nonzero weights
-        group_offset  array<i64>: first row of each group and the end; empty while "encoded"
+        group_offset  array<i64>: first row of each group and the end of the last; empty while
+                      "encoded". Rows from the end on are in no group, and all zero
         loads_before, loads_after  i64, optional: loads of x in one product, row by row and as
                       laid out
 

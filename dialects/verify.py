@@ -161,7 +161,10 @@ def _encoding(encoding: ir.Attribute, name: str, rows: int, array: Any) -> str:
             raise _Broken(f"{name}: {key} is {fields.get(key)}; use an i64 of 0 or more")
     if not isinstance(fields.get("group_offset"), ir.DenseI64ArrayAttr):
         raise _Broken(f"{name}: group_offset is {fields.get('group_offset')}; use array<i64: ...>")
-    _group_offset(name, stage.value, list(fields["group_offset"]), fields["groups"].value, rows)
+    offsets = list(fields["group_offset"])
+    _group_offset(name, stage.value, offsets, fields["groups"].value, rows)
+    if array is not None and offsets and array[offsets[-1] :].any():
+        raise _Broken(f"{name}: rows from {offsets[-1]} on are in no group, but not all zero")
     kept = fields["kept"].value
     if array is not None and np.count_nonzero(array) != kept:
         raise _Broken(f"{name}: kept = {kept}, but {np.count_nonzero(array)} weights are nonzero")

@@ -1,0 +1,212 @@
+// RUN: bspc-opt %s --split-input-file --verify-diagnostics
+// Every rule of bspc.gru, broken once.
+
+func.func @rank_of_x(
+    %x: tensor<?x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: x is tensor<?x5xf32>; use 3 dimensions}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @dynamic_hidden(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x?xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: the state's last dimension [?] is dynamic}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x?xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @batch_of_state(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x2x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: state is [2, 2, 3]; the other operands need [?, 1, 3]}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x2x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x2x3xf32>)
+  return
+}
+
+// -----
+
+func.func @steps_of_y(
+    %x: tensor<7x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: y is [8, 1, 3]; the other operands need [7, 1, 3]}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<7x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<8x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @next_state(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: the state that is returned is [3, 1, 3]; the other operands need [2, 1, 3]}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<3x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @bias_ih(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<8xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: b_ih is [8]; the other operands need [9]}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<8xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @bias_hh(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9x1xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: b_hh is tensor<9x1xf32>; use 1 dimensions}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9x1xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @layer(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: layer 2 of a state [2, 1, 3]; use 0 to its first dimension - 1}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 2 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @negative_layer(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: layer -1 of a state [2, 1, 3]}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = -1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @gates(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<6x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: w_ih [6, 5] without a reorder; the results need 9 rows}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<6x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @inputs(
+    %x: tensor<?x1x4xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: x has 4 inputs, w_ih 5 columns; they must be equal}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x4xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @units(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x4xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: w_hh has 4 columns, the state 3 units; use equal numbers}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x4xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @one_reorder(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>,
+    %r0: tensor<9xi32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: 1 reorder operands; give none, or reorder_ih and reorder_hh}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh, %r0)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>, tensor<9xi32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @reorder_hh_length(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>,
+    %r0: tensor<9xi32>, %r1: tensor<8xi32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: the reorder of w_hh is [8]; the other operands need [9]}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh, %r0, %r1)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>, tensor<9xi32>, tensor<8xi32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @encoding_of_w_hh(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32, #bspc.encoding<{stage = "x", groups = 1 : i64, kept = 2 : i64, group_offset = array<i64>}>>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: w_hh: stage "x"; use one of encoded, reordered, merged}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = 1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32, #bspc.encoding<{stage = "x", groups = 1 : i64, kept = 2 : i64, group_offset = array<i64>}>>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
