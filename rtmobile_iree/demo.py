@@ -80,7 +80,7 @@ class DemoResult:
         ours = self.bench.find("rtmobile", BENCH.steps[0], RATE)
         assert ours is not None
         dense = [f"{ours.weights:,}"] * len(PEERS)
-        table.add_row("weights kept", *dense, f"{ours.kept:,}")
+        table.add_row("GRU weights kept", *dense, f"{ours.kept:,}")
         sizes = packed_sizes(self.report)
         table.add_row("weight bytes, dense", *[f"{sizes.dense:,}"] * len(PEERS), "")
         table.add_row("weight bytes, CSR", *[""] * len(PEERS), f"{sizes.csr:,}")

@@ -30,8 +30,9 @@ class Variant:
         module: in eval mode, pruned.
         inputs: how to make inputs; see `example_inputs`.
         folder: for its files.
-        kept: nonzero weights of its matrices.
-        weights: all of them.
+        kept: nonzero weights of its recurrent layers, biases apart; of all its matrices where it
+            has none.
+        weights: all of those, zero or not.
         vmfb: the compiled program, once there is one.
         compile_s: seconds that took.
     """
@@ -86,7 +87,7 @@ def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> 
 
         columns, rows = parse_rate(rate)
         prune(module, column_rate=columns, row_rate=rows)
-    matrices = [p for p in module.parameters() if p.dim() == 2]
+    matrices = counted_matrices(module)
     variant = Variant(
         model,
         rate,
@@ -99,6 +100,13 @@ def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> 
     variant.folder.mkdir()
     torch.save(module.state_dict(), variant.weights_file)
     return variant
+
+
+def counted_matrices(module: nn.Module) -> list[Tensor]:
+    """The matrices that a rate is stated for: those `prune` works on, as in the paper's tables."""
+    layers = [m for m in module.modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase)]
+    owners: list[nn.Module] = list(layers) or [module]
+    return [p for owner in owners for p in owner.parameters() if p.dim() == 2]
 
 
 def write_reference(variant: Variant, steps: int) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -25,8 +25,8 @@ class Measurement:
         steps: time steps of a call.
         status: "ok"; "wrong" when its output is not PyTorch's; "failed" when it did not run.
         detail: which options it ran with, or why it did not.
-        kept: nonzero weights of the model's matrices.
-        weights: all of them.
+        kept: nonzero weights of the recurrent layers.
+        weights: all of those, zero or not.
         max_error: greatest absolute difference from PyTorch with the same weights.
         prepare_s: seconds to load, and to compile if it does.
         rounds_us: microseconds a call, one list of samples a round; empty unless "ok".
@@ -58,6 +58,10 @@ class Measurement:
     def name(self) -> str:
         """The contender and, where it matters, its rate."""
         return f"{self.contender} {self.rate}" if self.contender == "rtmobile" else self.contender
+
+    def compression(self) -> dict[str, float | None]:
+        """How many times fewer weights; none kept has no number."""
+        return {"compression": self.weights / self.kept if self.kept else None}
 
     def statistics(self) -> dict[str, float]:
         """Median, minimum and spread in microseconds."""
@@ -137,7 +141,7 @@ class BenchResults:
     def to_json(self) -> str:
         fields = asdict(self)
         fields["measurements"] = [
-            asdict(m) | m.statistics() | {"max_error": _finite(m.max_error)}
+            asdict(m) | m.statistics() | m.compression() | {"max_error": _finite(m.max_error)}
             for m in self.measurements
         ]
         fields["ratios"] = [asdict(ratio) for ratio in self.ratios()]

@@ -19,7 +19,7 @@ def results_table(results: BenchResults) -> Group:
     )
     times.add_column("steps", justify="right")
     times.add_column("contender")
-    times.add_column("kept", justify="right")
+    times.add_column("kept of the\nrecurrent weights", justify="right")
     for heading in ("median", "min", "p10", "p90", "max error"):
         times.add_column(heading, justify="right")
     steps = None
