@@ -60,9 +60,7 @@ class _Interpreter:
     def call(self, name: str, inputs: Any) -> list[Any]:
         """Results of one function."""
         if name not in self.functions:
-            raise InputError(
-                f"reference: no function @{name}; there is {', '.join(self.functions)}"
-            )
+            raise InputError(f"reference: no function @{name}; use {', '.join(self.functions)}")
         block = self.functions[name].regions[0].blocks[0]
         arguments = list(block.arguments)
         if len(inputs) != len(arguments):
