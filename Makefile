@@ -20,13 +20,8 @@ lint: venv types
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 
-# mypy cannot follow the package-dir mapping, so it reads a tree of links shaped like the package.
 types: venv
-	@rm -rf build/types && mkdir -p build/types/rtmobile_iree
-	@ln -s $(CURDIR)/rtmobile_iree/*.py $(CURDIR)/rtmobile_iree/*/ $(CURDIR)/dialects \
-	    $(CURDIR)/passes build/types/rtmobile_iree/
-	@rm -f build/types/rtmobile_iree/__pycache__
-	@cd build/types && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p rtmobile_iree
+	@tools/typecheck.sh $(BIN)/python
 
 venv: $(STAMP)
 

@@ -14,7 +14,15 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
         OSError: no such folder, no permission, disk full; `path` is as it was before.
     """
     path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent or ".", prefix=f".{path.name}.")
+    try:
+        _write(path, data)
+    except OSError as error:
+        # the temporary name would tell the user nothing
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def _write(path: Path, data: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
