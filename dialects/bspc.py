@@ -10,6 +10,9 @@ Stages of a weight matrix W [M, N]:
 An op's meaning is its loop nest below, written with W in its original row order. When `reorder`
 is given, row i of the weight operand is row reorder[i] of W; rows of W that are not named are zero.
 Any op may carry `name`, a string: the parameter or layer it came from, for reports and errors.
+
+Read operands of `bspc.matmul` and `bspc.gru` by position: `reorder` is one variadic group at the
+end, which needs no operandSegmentSizes in IR, while the named accessors that `ext` makes do.
 """
 
 from collections.abc import Sequence

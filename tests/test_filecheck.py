@@ -15,6 +15,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+
 from rtmobile_iree import opt
 
 ROOT = Path(__file__).parent
