@@ -39,41 +39,107 @@ class Contraction:
     y_order: tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class _Product:
+    """A sum of products of two inputs; `axes`: loop dimensions of both and of the result."""
+
+    inputs: tuple[ir.Value, ir.Value]
+    axes: list[list[int]]
+
+
 def is_contraction(op: ir.Operation) -> bool:
     """Whether an op sums products of two inputs."""
-    return op.name.startswith("linalg.") and linalg.isa_contraction_op(op)
+    return _product(op) is not None
 
 
 def match_contraction(op: ir.Operation) -> Contraction | None:
     """The op as a constant matrix times something, or None if it is anything else."""
-    if not is_contraction(op):
+    product = _product(op)
+    if product is None:
         return None
     for side in (0, 1):
-        folded = fold(op.operands[side])
-        if folded is not None and folded[0].dtype == np.float32:
-            return _match(op, side, folded[0].astype(np.float32, copy=False), folded[1])
+        folded = fold(product.inputs[side])
+        if folded is not None:
+            return _match(op, product, side, *folded)
     return None
 
 
-def fold(value: ir.Value) -> tuple[NDArray[np.generic], ir.Value] | None:
-    """The array of a constant seen through ops that only move it, and the constant itself."""
+def fold(value: ir.Value) -> tuple[NDArray[np.float32], ir.Value] | None:
+    """The array of an f32 constant seen through ops that only move it, and the constant itself.
+
+    The array has the value's rank; along an axis it was broadcast to, of any size, it has size 1.
+    """
     array = constant_array(value)
     if array is not None:
-        return array, value
+        return (array, value) if array.dtype == np.float32 and array.size else None
     owner = value.owner
     if isinstance(owner, ir.Block) or not (owner.name in _RESHAPES or _is_move(owner.operation)):
         return None
     inner = fold(owner.operands[0])
-    kind = ir.RankedTensorType(value.type)
-    if inner is None or not kind.has_static_shape:
+    if inner is None:
         return None
     if owner.name in _RESHAPES:
-        return inner[0].reshape(kind.shape), inner[1]
-    moved = _moved(owner.operation, inner[0], kind.shape)
+        moved = _reshaped(owner.operation, inner[0])
+    else:
+        moved = _moved(owner.operation, inner[0])
     return None if moved is None else (moved, inner[1])
 
 
 _RESHAPES = ("tensor.expand_shape", "tensor.collapse_shape", "tensor.cast")
+
+
+def _product(op: ir.Operation) -> _Product | None:
+    """The op as a sum of products of f32, in one linalg op or in two."""
+    if not op.name.startswith("linalg.") or not all(map(_is_f32, op.operands)):
+        return None
+    if linalg.isa_contraction_op(op):
+        axes = _axes(op)
+        return None if axes is None else _Product((op.operands[0], op.operands[1]), axes)
+    return _sum_of_product(op)
+
+
+def _sum_of_product(op: ir.Operation) -> _Product | None:
+    """torch.mv as torch-mlir emits it: p[i, j] = a[i, j] * b[j], then y[i] = sum of p[i, j]."""
+    if not _is_generic_of(op, "arith.addf", inputs=1):
+        return None
+    product = op.operands[0].owner
+    if isinstance(product, ir.Block):
+        return None
+    if not _is_generic_of(product.operation, "arith.mulf", inputs=2):
+        return None
+    sum_axes, product_axes = _axes(op), _axes(product.operation)
+    if sum_axes is None or product_axes is None:
+        return None
+    summed, result = sum_axes
+    left, right, whole = product_axes
+    if len(set(whole)) < len(whole) or not {*left, *right} <= {*whole}:
+        return None
+    loop = dict(zip(whole, summed, strict=True))
+    axes = [[loop[d] for d in left], [loop[d] for d in right], result]
+    return _Product((product.operands[0], product.operands[1]), axes)
+
+
+def _is_generic_of(op: ir.Operation, scalar: str, inputs: int) -> bool:
+    """Whether an op is a linalg.generic whose body is one operation on its first two arguments."""
+    if op.name != "linalg.generic" or len(op.operands) != inputs + 1:
+        return False
+    body = op.regions[0].blocks[0]
+    if len(body.operations) != 2:
+        return False
+    only, end = (each.operation for each in body.operations)
+    first, second = body.arguments[0], body.arguments[1]
+    operands = list(only.operands)
+    return (
+        only.name == scalar
+        and operands in ([first, second], [second, first])
+        and end.operands[0] == only.results[0]
+    )
+
+
+def _is_f32(value: ir.Value) -> bool:
+    return isinstance(value.type, ir.RankedTensorType) and isinstance(
+        value.type.element_type, ir.F32Type
+    )
 
 
 def _is_move(op: ir.Operation) -> bool:
@@ -86,17 +152,25 @@ def _is_move(op: ir.Operation) -> bool:
     return len(body.operations) == 1 and body.operations[0].operands[0] == body.arguments[0]
 
 
-def _moved(
-    op: ir.Operation, array: NDArray[np.generic], shape: list[int]
-) -> NDArray[np.generic] | None:
+def _reshaped(op: ir.Operation, array: NDArray[np.float32]) -> NDArray[np.float32] | None:
+    """An array through tensor.cast, expand_shape or collapse_shape; None for open sizes."""
+    if op.name == "tensor.cast":
+        return array
+    source, target = (ir.RankedTensorType(value.type) for value in (op.operands[0], op.results[0]))
+    if not source.has_static_shape or not target.has_static_shape:
+        return None
+    return np.broadcast_to(array, source.shape).reshape(target.shape)
+
+
+def _moved(op: ir.Operation, array: NDArray[np.float32]) -> NDArray[np.float32] | None:
     axes = _axes(op)
     if axes is None or sorted(axes[1]) != list(range(len(axes[1]))):
         return None
     source, target = axes
     present = [axis for axis in target if axis in source]
     array = array.transpose([source.index(axis) for axis in present])
-    wide = array.reshape([n if a in source else 1 for a, n in zip(target, shape, strict=True)])
-    return np.broadcast_to(wide, shape)
+    sizes = iter(array.shape)
+    return array.reshape([next(sizes) if axis in source else 1 for axis in target])
 
 
 def _axes(op: ir.Operation) -> list[list[int]] | None:
@@ -111,31 +185,47 @@ def _axes(op: ir.Operation) -> list[list[int]] | None:
 
 
 def _match(
-    op: ir.Operation, side: int, array: NDArray[np.float32], source: ir.Value
+    op: ir.Operation,
+    product: _Product,
+    side: int,
+    array: NDArray[np.float32],
+    source: ir.Value,
 ) -> Contraction | None:
-    axes = _axes(op)
-    if axes is None:
-        return None
-    constant_axes, x_axes, y_axes = axes[side], axes[1 - side], axes[2]
+    constant_axes, x_axes, y_axes = product.axes[side], product.axes[1 - side], product.axes[2]
     reduced = [d for d in x_axes if d in constant_axes and d not in y_axes]
     outputs = [d for d in constant_axes if d in y_axes and d not in x_axes]
-    if len(reduced) > 1 or len(outputs) > 1 or not reduced:
+    if len(reduced) != 1 or len(outputs) != 1:
         return None
-    (k,), m = reduced, outputs[0] if outputs else None
-    batch = [d for d in constant_axes if d not in (k, m)]
-    array = array.transpose([constant_axes.index(d) for d in [*batch, *outputs, k]])
-    matrix = array.reshape(-1, array.shape[-2] if outputs else 1, array.shape[-1])
-    if m is None or matrix.shape[0] == 0 or not (matrix == matrix[:1]).all():
-        return None
+    k, m = reduced[0], outputs[0]
     leading = [d for d in x_axes if d != k]
     if sorted([*leading, m]) != sorted(y_axes):
+        return None
+    kind = ir.RankedTensorType(product.inputs[side].type)
+    weight = _one_matrix(array, kind, constant_axes, m, k)
+    if weight is None:
         return None
     order = [*leading, m]
     return Contraction(
         op,
-        op.operands[1 - side],
-        np.ascontiguousarray(matrix[0]),
+        product.inputs[1 - side],
+        weight,
         source,
         tuple(x_axes.index(d) for d in [*leading, k]),
         tuple(order.index(d) for d in y_axes),
     )
+
+
+def _one_matrix(
+    array: NDArray[np.float32], kind: ir.RankedTensorType, axes: list[int], m: int, k: int
+) -> NDArray[np.float32] | None:
+    """The [M, N] matrix that a constant holds for every index of its other axes, if it is one."""
+    rows, columns = axes.index(m), axes.index(k)
+    if kind.is_dynamic_dim(rows) or kind.is_dynamic_dim(columns):
+        return None
+    others = [i for i in range(len(axes)) if i not in (rows, columns)]
+    array = array.transpose([*others, rows, columns])
+    matrices = array.reshape(-1, *array.shape[-2:])
+    if not (matrices == matrices[:1]).all():
+        return None
+    shape = (kind.get_dim_size(rows), kind.get_dim_size(columns))
+    return np.ascontiguousarray(np.broadcast_to(matrices[0], shape))

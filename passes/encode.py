@@ -156,7 +156,7 @@ def _check_finite(name: str, weight: NDArray[np.float32]) -> None:
 def _replace(match: Contraction, weight: Weight, attributes: dict[str, ir.Attribute]) -> None:
     """Puts a `bspc.matmul` in a contraction's place, with transposes where the order needs them."""
     op = match.op
-    init = op.operands[2]
+    init = list(op.operands)[-1]
     with op.context, ir.InsertionPoint(op), op.location:
         x = _transposed(match.x, match.x_order)
         kind = ir.RankedTensorType(x.type)
@@ -193,7 +193,7 @@ def _transposed(value: ir.Value, order: tuple[int, ...]) -> ir.Value:
     by_axis = dict(zip(axes, dims, strict=True))
     sizes = [by_axis.get(axis, kind.shape[axis]) for axis in order]
     empty = tensor.empty(sizes, kind.element_type)
-    return linalg.transpose(value, outs=[empty], permutation=order)
+    return linalg.transpose(value, outs=[empty], permutation=order).results[0]
 
 
 def _cast(value: ir.Value, kind: ir.Type) -> ir.Value:

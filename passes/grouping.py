@@ -22,6 +22,9 @@ ROW_CYCLES = 2 / 16
 PANEL_CYCLES = 25.0
 ROW_ALIGN = min(PANEL_HEIGHTS)
 
+# a table of all pairs of so many groups takes 64 MB; more groups are merged part by part
+MERGED_AT_ONCE = 4096
+
 
 @dataclass(frozen=True)
 class RowCosts:
@@ -82,43 +85,74 @@ def merge_groups(groups: list[Group], columns: int) -> list[Group]:
     Returns:
         Groups in the order of their first rows, rows ascending in each.
     """
-    kept = np.zeros((len(groups), columns), np.float32)
-    for i, group in enumerate(groups):
-        kept[i, group.columns] = 1
-    members = [np.sort(group.rows) for group in groups]
-    # twice over, since _gaining_pairs looks at every group beside itself too
-    table = RowCosts.up_to(2 * sum(m.size for m in members))
-    while len(members) > 1:
-        pairs = _gaining_pairs(np.array([m.size for m in members]), kept, table)
-        if not pairs:
-            break
-        for a, b in pairs:
-            members[a] = np.sort(np.concatenate([members[a], members[b]]))
-            kept[a] = np.maximum(kept[a], kept[b])
-        gone = {b for _, b in pairs}
-        stay = [i for i in range(len(members)) if i not in gone]
-        members, kept = [members[i] for i in stay], kept[stay]
-    columns_of = [np.flatnonzero(row).astype(np.int32) for row in kept]
-    merged = [Group(m, c) for m, c in zip(members, columns_of, strict=True)]
-    return sorted(merged, key=lambda group: int(group.rows[0]))
+    while True:
+        parts = [groups[i : i + MERGED_AT_ONCE] for i in range(0, len(groups), MERGED_AT_ONCE)]
+        merged = [group for part in parts for group in _Merger(part, columns).run()]
+        if len(parts) <= 1 or len(merged) == len(groups):
+            return sorted(merged, key=lambda group: int(group.rows[0]))
+        groups = merged
 
 
-def _gaining_pairs(
-    rows: NDArray[np.integer], kept: NDArray[np.float32], table: RowCosts
-) -> list[tuple[int, int]]:
-    """Pairs of groups that gain most from each other and lose no load."""
-    columns = kept.sum(axis=1)
-    union = columns[:, None] + columns[None, :] - kept @ kept.T
-    together = rows[:, None] + rows[None, :]
-    apart = table.cycles(rows, columns)
-    gain = apart[:, None] + apart[None, :] - table.cycles(together, union)
-    separate = table.loads(rows, columns)
-    gain[table.loads(together, union) > separate[:, None] + separate[None, :]] = 0
-    np.fill_diagonal(gain, 0)
-    best = gain.argmax(axis=1)
-    everyone = np.arange(rows.size)
-    mutual = (best[best] == everyone) & (gain[everyone, best] > 0) & (everyone < best)
-    return [(int(a), int(best[a])) for a in np.flatnonzero(mutual)]
+class _Merger:
+    """Groups on their way to being merged; `gain[a, b]` is what merging a and b would save."""
+
+    def __init__(self, groups: list[Group], columns: int) -> None:
+        self.members = [np.sort(group.rows) for group in groups]
+        self.kept = np.zeros((len(groups), columns), np.float32)
+        for i, group in enumerate(groups):
+            self.kept[i, group.columns] = 1
+        self.rows = np.array([m.size for m in self.members], np.int32)
+        self.columns = self.kept.sum(axis=1)
+        self.alive = np.ones(len(groups), bool)
+        # twice over, since gains() looks at every group beside itself too
+        self.table = RowCosts.up_to(2 * int(self.rows.sum()))
+        self.gain = self.gains(np.arange(len(groups)))
+
+    def run(self) -> list[Group]:
+        """Merges until nobody gains."""
+        while pairs := self.best_pairs():
+            for a, b in pairs:
+                self.merge(a, b)
+            changed = np.array([a for a, _ in pairs])
+            fresh = self.gains(changed)
+            self.gain[changed] = fresh
+            self.gain[:, changed] = fresh.T
+        return [
+            Group(self.members[i], np.flatnonzero(self.kept[i]).astype(np.int32))
+            for i in np.flatnonzero(self.alive)
+        ]
+
+    def best_pairs(self) -> list[tuple[int, int]]:
+        """Disjoint pairs that gain most from each other."""
+        if not self.gain.size:
+            return []
+        everyone = np.arange(len(self.gain))
+        best = self.gain.argmax(axis=1)
+        mutual = (best[best] == everyone) & (everyone < best)
+        mutual &= self.gain[everyone, best] > 0
+        return [(int(a), int(best[a])) for a in np.flatnonzero(mutual)]
+
+    def merge(self, a: int, b: int) -> None:
+        """Puts b's rows and columns into a."""
+        self.members[a] = np.sort(np.concatenate([self.members[a], self.members[b]]))
+        self.kept[a] = np.maximum(self.kept[a], self.kept[b])
+        self.rows[a] += self.rows[b]
+        self.columns[a] = self.kept[a].sum()
+        self.alive[b] = False
+        self.gain[b] = self.gain[:, b] = 0
+
+    def gains(self, some: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Cycles saved by merging each of some groups with each of all; 0 where it may not be."""
+        rows, columns, table = self.rows, self.columns, self.table
+        union = columns[some, None] + columns - self.kept[some] @ self.kept.T
+        together = rows[some, None] + rows
+        apart = table.cycles(rows, columns)
+        gain = apart[some, None] + apart - table.cycles(together, union)
+        loads = table.loads(rows, columns)
+        gain[table.loads(together, union) > loads[some, None] + loads] = 0
+        gain[:, ~self.alive] = 0
+        gain[np.arange(some.size), some] = 0
+        return gain
 
 
 def dense_group(shape: tuple[int, int]) -> Group:
