@@ -31,23 +31,37 @@ class _Broken(Exception):
     """A rule does not hold; the message says which."""
 
 
-def _rules(check: Callable[[ir.Operation], None]) -> Callable[[ir.OpView], bool]:
-    """Turns a function that raises `_Broken` or `FormatError` into a verifier."""
-
-    @wraps(check)
-    def verify(op: ir.OpView) -> bool:
-        operation = op.operation
-        try:
-            check(operation)
-        except (_Broken, FormatError) as error:
-            operation.location.emit_error(f"{_title(operation)}: {error}")
-            return False
-        return True
-
-    return verify
+Check = Callable[[ir.Operation], None]
+Verifier = Callable[[ir.OpView], bool]
 
 
-@_rules
+def _rules(operands: int, results: int) -> Callable[[Check], Verifier]:
+    """Turns a function that raises `_Broken` or `FormatError` into a verifier.
+
+    Args:
+        operands, results: how many the op has at least. These functions run before IRDL counts
+            them, so with fewer nothing is checked here, and IRDL says what is missing.
+    """
+
+    def decorate(check: Check) -> Verifier:
+        @wraps(check)
+        def verify(op: ir.OpView) -> bool:
+            operation = op.operation
+            if len(operation.operands) < operands or len(operation.results) < results:
+                return True
+            try:
+                check(operation)
+            except (_Broken, FormatError) as error:
+                operation.location.emit_error(f"{_title(operation)}: {error}")
+                return False
+            return True
+
+        return verify
+
+    return decorate
+
+
+@_rules(operands=2, results=1)
 def matmul(op: ir.Operation) -> None:
     """x [..., N], w [M', N], optional reorder [M'] -> y [..., M]."""
     x, y = _floats(op.operands[0], "x"), _floats(op.results[0], "y")
@@ -58,7 +72,7 @@ def matmul(op: ir.Operation) -> None:
     _expect("x", x, (*y[:-1], columns))
 
 
-@_rules
+@_rules(operands=6, results=2)
 def gru(op: ir.Operation) -> None:
     """x [T, B, I], state [L, B, H], weights [3H, I] and [3H, H], biases [3H] -> y, state."""
     inputs, hidden = _recurrent(op, 4)
@@ -71,7 +85,7 @@ def gru(op: ir.Operation) -> None:
         raise _Broken(f"w_hh has {columns_hh} columns, the state {hidden} units; use equal numbers")
 
 
-@_rules
+@_rules(operands=6, results=1)
 def packed_matmul(op: ir.Operation) -> None:
     """x [..., N], the five arrays of W [M, N] -> y [..., M]."""
     x, y = _floats(op.operands[0], "x"), _floats(op.results[0], "y")
@@ -82,7 +96,7 @@ def packed_matmul(op: ir.Operation) -> None:
     _expect("y", y, (*x[:-1], rows))
 
 
-@_rules
+@_rules(operands=14, results=2)
 def packed_gru(op: ir.Operation) -> None:
     """x [T, B, I], state [L, B, H], five arrays a weight, biases [3H] -> y, state."""
     inputs, hidden = _recurrent(op, 12)
@@ -110,7 +124,7 @@ def _recurrent(op: ir.Operation, bias: int) -> tuple[int | None, int]:
     _expect("the state that is returned", _floats(op.results[1], "next state", 3), state)
     for i, name in enumerate(("b_ih", "b_hh")):
         _expect(name, _floats(op.operands[bias + i], name, 1), (GATES * hidden,))
-    layer = ir.IntegerAttr(op.attributes["layer"]).value
+    layer = _integer(op, "layer")
     if layer < 0 or (state[0] is not None and layer >= state[0]):
         raise _Broken(f"layer {layer} of a state {_text(state)}; use 0 to its first dimension - 1")
     return x[2], hidden
@@ -186,11 +200,11 @@ def _group_offset(name: str, stage: str, offsets: list[int], groups: int, rows: 
 
 def _packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple[int, int]:
     """Checks the five arrays from operand `first` on; returns the shape [M, N] of the matrix."""
-    attribute = op.attributes[shape_name]
+    attribute = op.attributes.get(shape_name, None)
     shape = list(attribute) if isinstance(attribute, ir.DenseI64ArrayAttr) else []
     if len(shape) != 2 or min(shape) < 0:
         raise _Broken(f"{shape_name} is {attribute}; use array<i64: rows, columns>")
-    row_align = ir.IntegerAttr(op.attributes["row_align"]).value
+    row_align = _integer(op, "row_align")
     if row_align not in PANEL_HEIGHTS:
         raise _Broken(f"row_align is {row_align}; use one of {sorted(PANEL_HEIGHTS)}")
     rows, columns = shape
@@ -234,6 +248,13 @@ def _title(op: ir.Operation) -> str:
     """`bspc.gru gru.l0`: the op, and the layer where it carries a name."""
     name = op.attributes.get("name", None)
     return f"{op.name} {name.value}" if isinstance(name, ir.StringAttr) else op.name
+
+
+def _integer(op: ir.Operation, name: str) -> int:
+    attribute = op.attributes.get(name, None)
+    if not isinstance(attribute, ir.IntegerAttr):
+        raise _Broken(f"{name} is {attribute}; use an i64")
+    return int(attribute.value)
 
 
 def _floats(value: ir.Value, name: str, rank: int | None = None) -> Shape:

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 import pytest
 from rtmobile_iree.passes import registry
+from torch_mlir import ir
 
 from rtmobile_iree import opt
 from rtmobile_iree.errors import InputError
@@ -323,3 +324,21 @@ def test_installed_command_survives_a_closed_pipe(tmp_path: Path) -> None:
         result = subprocess.run([command, file], stdout=closed, stderr=subprocess.PIPE, check=False)
     assert result.returncode == 1
     assert result.stderr == b""
+
+
+def test_interrupt(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(opt, "process", interrupt)
+    assert run(MATMUL) == (130, "", "")
+
+
+def test_pass_that_fails_without_a_diagnostic(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hazard: an exit status of 0, or of 1 with no word why."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise ir.MLIRError("no reason given")
+
+    monkeypatch.setattr(opt, "run_passes", fail)
+    assert run(MATMUL) == (1, "", "error: no reason given\n")

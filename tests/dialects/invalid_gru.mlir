@@ -60,7 +60,7 @@ func.func @steps_of_y(
 func.func @next_state(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
     %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.gru gru.l1: the state that is returned is [3, 1, 3]; the other operands need [2, 1, 3]}}
+  // expected-error@+1 {{the state that is returned is [3, 1, 3]}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
       %b_ih, %b_hh)
       {layer = 1 : i64, name = "gru.l1"} : (
@@ -102,7 +102,7 @@ func.func @bias_hh(
 func.func @layer(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
     %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.gru gru.l1: layer 2 of a state [2, 1, 3]; use 0 to its first dimension - 1}}
+  // expected-error@+1 {{layer 2 of a state [2, 1, 3]; use 0 to its first dimension - 1}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
       %b_ih, %b_hh)
       {layer = 2 : i64, name = "gru.l1"} : (
@@ -120,6 +120,20 @@ func.func @negative_layer(
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
       %b_ih, %b_hh)
       {layer = -1 : i64, name = "gru.l1"} : (
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
+      tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @layer_type(
+    %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
+    %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: layer is "a"; use an i64}}
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
+      %b_ih, %b_hh)
+      {layer = "a", name = "gru.l1"} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
       tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
   return
@@ -173,7 +187,7 @@ func.func @one_reorder(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
     %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>,
     %r0: tensor<9xi32>) {
-  // expected-error@+1 {{bspc.gru gru.l1: 1 reorder operands; give none, or reorder_ih and reorder_hh}}
+  // expected-error@+1 {{1 reorder operands; give none, or reorder_ih and reorder_hh}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
       %b_ih, %b_hh, %r0)
       {layer = 1 : i64, name = "gru.l1"} : (
@@ -193,20 +207,22 @@ func.func @reorder_hh_length(
       %b_ih, %b_hh, %r0, %r1)
       {layer = 1 : i64, name = "gru.l1"} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
-      tensor<9xf32>, tensor<9xf32>, tensor<9xi32>, tensor<8xi32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+      tensor<9xf32>, tensor<9xf32>, tensor<9xi32>, tensor<8xi32>)
+      -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
   return
 }
 
 // -----
 
+#e = #bspc.encoding<{stage = "x", groups = 1 : i64, kept = 2 : i64, group_offset = array<i64>}>
 func.func @encoding_of_w_hh(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
-    %w_hh: tensor<9x3xf32, #bspc.encoding<{stage = "x", groups = 1 : i64, kept = 2 : i64, group_offset = array<i64>}>>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
+    %w_hh: tensor<9x3xf32, #e>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
   // expected-error@+1 {{bspc.gru gru.l1: w_hh: stage "x"; use one of encoded, reordered, merged}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
       %b_ih, %b_hh)
       {layer = 1 : i64, name = "gru.l1"} : (
-      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32, #bspc.encoding<{stage = "x", groups = 1 : i64, kept = 2 : i64, group_offset = array<i64>}>>,
+      tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32, #e>,
       tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
   return
 }

@@ -42,7 +42,7 @@ func.func @rank_of_w(%x: tensor<2x4xf32>, %w: tensor<4xf32>) {
 // -----
 
 func.func @dynamic_rows(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>) {
-  // expected-error@+1 {{bspc.matmul fc: y's last dimension [?] is dynamic; only steps and batch may be}}
+  // expected-error@+1 {{y's last dimension [?] is dynamic; only steps and batch may be}}
   %y = "bspc.matmul"(%x, %w) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>) -> tensor<2x?xf32>
   return
 }
@@ -81,9 +81,11 @@ func.func @rows_without_reorder(%x: tensor<2x4xf32>, %w: tensor<2x4xf32>) {
 
 // -----
 
-func.func @two_reorders(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<3xi32>, %r2: tensor<3xi32>) {
+func.func @two_reorders(
+    %x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<3xi32>, %r2: tensor<3xi32>) {
   // expected-error@+1 {{bspc.matmul fc: 2 reorder operands; give none, or reorder}}
-  %y = "bspc.matmul"(%x, %w, %r, %r2) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>, tensor<3xi32>) -> tensor<2x3xf32>
+  %y = "bspc.matmul"(%x, %w, %r, %r2) {name = "fc"}
+      : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>, tensor<3xi32>) -> tensor<2x3xf32>
   return
 }
 
@@ -91,15 +93,17 @@ func.func @two_reorders(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<3xi
 
 func.func @reorder_length(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<2xi32>) {
   // expected-error@+1 {{bspc.matmul fc: the reorder of w is [2]; the other operands need [3]}}
-  %y = "bspc.matmul"(%x, %w, %r) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<2xi32>) -> tensor<2x3xf32>
+  %y = "bspc.matmul"(%x, %w, %r) {name = "fc"}
+      : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<2xi32>) -> tensor<2x3xf32>
   return
 }
 
 // -----
 
 func.func @reorder_type(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<3xi64>) {
-  // expected-error@+1 {{bspc.matmul fc: the reorder of w is tensor<3xi64>; use a ranked tensor of i32}}
-  %y = "bspc.matmul"(%x, %w, %r) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi64>) -> tensor<2x3xf32>
+  // expected-error@+1 {{the reorder of w is tensor<3xi64>; use a ranked tensor of i32}}
+  %y = "bspc.matmul"(%x, %w, %r) {name = "fc"}
+      : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi64>) -> tensor<2x3xf32>
   return
 }
 
@@ -108,7 +112,8 @@ func.func @reorder_type(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<3xi
 func.func @reorder_twice(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>) {
   %c = arith.constant dense<[0, 1, 1]> : tensor<3xi32>
   // expected-error@+1 {{bspc.matmul fc: the reorder of w must hold distinct rows of 0 to 2}}
-  %y = "bspc.matmul"(%x, %w, %c) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>) -> tensor<2x3xf32>
+  %y = "bspc.matmul"(%x, %w, %c) {name = "fc"}
+      : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>) -> tensor<2x3xf32>
   return
 }
 
@@ -117,7 +122,8 @@ func.func @reorder_twice(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>) {
 func.func @reorder_out_of_range(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>) {
   %c = arith.constant dense<[0, 1, 3]> : tensor<3xi32>
   // expected-error@+1 {{bspc.matmul fc: the reorder of w must hold distinct rows of 0 to 2}}
-  %y = "bspc.matmul"(%x, %w, %c) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>) -> tensor<2x3xf32>
+  %y = "bspc.matmul"(%x, %w, %c) {name = "fc"}
+      : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>) -> tensor<2x3xf32>
   return
 }
 
@@ -126,6 +132,24 @@ func.func @reorder_out_of_range(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>) {
 func.func @reorder_negative(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>) {
   %c = arith.constant dense<[0, -1, 2]> : tensor<3xi32>
   // expected-error@+1 {{bspc.matmul fc: the reorder of w must hold distinct rows of 0 to 2}}
-  %y = "bspc.matmul"(%x, %w, %c) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>) -> tensor<2x3xf32>
+  %y = "bspc.matmul"(%x, %w, %c) {name = "fc"}
+      : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>) -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+// IRDL counts operands and results; the rules of the op wait for that.
+func.func @operands(%x: tensor<2x4xf32>) {
+  // expected-error@+1 {{op expects at least 2 operands, but got 1}}
+  %y = "bspc.matmul"(%x) {name = "fc"} : (tensor<2x4xf32>) -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @results(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>) {
+  // expected-error@+1 {{op expects exactly 1 results, but got 0}}
+  "bspc.matmul"(%x, %w) {name = "fc"} : (tensor<2x4xf32>, tensor<3x4xf32>) -> ()
   return
 }

@@ -3,7 +3,8 @@
 
 func.func @rank_of_x(
     %x: tensor<?x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
@@ -12,7 +13,8 @@ func.func @rank_of_x(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -24,7 +26,8 @@ func.func @rank_of_x(
 
 func.func @dynamic_hidden(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x?xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
@@ -33,7 +36,8 @@ func.func @dynamic_hidden(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x?xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -45,16 +49,18 @@ func.func @dynamic_hidden(
 
 func.func @batch_of_state(
     %x: tensor<?x1x5xf32>, %state: tensor<2x2x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.packed_gru gru.l1: state is [2, 2, 3]; the other operands need [?, 1, 3]}}
+  // expected-error@+1 {{state is [2, 2, 3]; the other operands need [?, 1, 3]}}
   %y, %next = "bspc.packed_gru"(%x, %state, %ih_reorder, %ih_group_offset,
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x2x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -66,7 +72,8 @@ func.func @batch_of_state(
 
 func.func @steps_of_y(
     %x: tensor<7x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
@@ -75,7 +82,8 @@ func.func @steps_of_y(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<7x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -87,16 +95,18 @@ func.func @steps_of_y(
 
 func.func @next_state(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.packed_gru gru.l1: the state that is returned is [3, 1, 3]; the other operands need [2, 1, 3]}}
+  // expected-error@+1 {{the state that is returned is [3, 1, 3]}}
   %y, %next = "bspc.packed_gru"(%x, %state, %ih_reorder, %ih_group_offset,
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -108,7 +118,8 @@ func.func @next_state(
 
 func.func @bias_ih(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<8xf32>, %b_hh: tensor<9xf32>) {
@@ -117,7 +128,8 @@ func.func @bias_ih(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -129,7 +141,8 @@ func.func @bias_ih(
 
 func.func @bias_hh(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9x1xf32>) {
@@ -138,7 +151,8 @@ func.func @bias_hh(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -150,16 +164,18 @@ func.func @bias_hh(
 
 func.func @layer(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.packed_gru gru.l1: layer 2 of a state [2, 1, 3]; use 0 to its first dimension - 1}}
+  // expected-error@+1 {{layer 2 of a state [2, 1, 3]; use 0 to its first dimension - 1}}
   %y, %next = "bspc.packed_gru"(%x, %state, %ih_reorder, %ih_group_offset,
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 2 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 2 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -171,7 +187,8 @@ func.func @layer(
 
 func.func @negative_layer(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
@@ -180,7 +197,8 @@ func.func @negative_layer(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = -1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = -1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -192,7 +210,8 @@ func.func @negative_layer(
 
 func.func @shape_ih(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
@@ -201,7 +220,8 @@ func.func @shape_ih(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 6, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 6, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -213,7 +233,8 @@ func.func @shape_ih(
 
 func.func @inputs(
     %x: tensor<?x1x4xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
@@ -222,7 +243,8 @@ func.func @inputs(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x4xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -234,7 +256,8 @@ func.func @inputs(
 
 func.func @shape_hh(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
@@ -243,7 +266,8 @@ func.func @shape_hh(
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 4>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 4>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,
@@ -255,16 +279,18 @@ func.func @shape_hh(
 
 func.func @array_of_hh(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf16>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.packed_gru gru.l1: hh_values is tensor<36xf16>; use a ranked tensor of f32}}
+  // expected-error@+1 {{hh_values is tensor<36xf16>; use a ranked tensor of f32}}
   %y, %next = "bspc.packed_gru"(%x, %state, %ih_reorder, %ih_group_offset,
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf16>,
@@ -276,16 +302,18 @@ func.func @array_of_hh(
 
 func.func @offsets_of_ih(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %ih_reorder: tensor<9xi32>,
-    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<3xi32>, %ih_column_index: tensor<5xi16>,
+    %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<3xi32>,
+    %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
     %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf32>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.packed_gru gru.l1: ih_group_offset has 2 entries, ih_column_offset 3; both need groups + 1}}
+  // expected-error@+1 {{ih_group_offset has 2 entries, ih_column_offset 3; both need groups + 1}}
   %y, %next = "bspc.packed_gru"(%x, %state, %ih_reorder, %ih_group_offset,
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
       %b_ih, %b_hh)
-      {layer = 1 : i64, name = "gru.l1", row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
+      {layer = 1 : i64, name = "gru.l1",
+       row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<3xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
       tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf32>,

@@ -1,7 +1,8 @@
 // RUN: bspc-opt %s | filecheck %s
 // RUN: bspc-opt %s --mlir-print-op-generic | filecheck %s
-// RUN: bspc-opt %s --pass-pipeline=builtin.module(canonicalize,cse) | filecheck %s --check-prefix CSE
-// Every op is accepted and printed; it has no effect, so that equal ones are one and unused ones go.
+// RUN: bspc-opt %s --pass-pipeline=builtin.module(canonicalize,cse) \
+// RUN:     | filecheck %s --check-prefix CSE
+// Every op is accepted and printed. None has an effect, so equal ones are one and unused ones go.
 
 #encoded = #bspc.encoding<{stage = "encoded", groups = 1 : i64, kept = 4 : i64,
                            group_offset = array<i64>, loads_before = 4 : i64}>
@@ -50,7 +51,7 @@ func.func @matmul_merged(%x: tensor<?x4xf32>) -> tensor<?x3xf32> {
 }
 
 // CHECK: gru_plain
-// CHECK: "bspc.gru"(%{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {layer = 1 : i64}
+// CHECK: "bspc.gru"(%{{[^)]*}}) {layer = 1 : i64}
 // CSE: gru_plain
 // CSE: bspc.gru
 func.func @gru_plain(%x: tensor<?x2x5xf32>, %state: tensor<2x2x3xf32>, %w_ih: tensor<9x5xf32>,
@@ -62,7 +63,7 @@ func.func @gru_plain(%x: tensor<?x2x5xf32>, %state: tensor<2x2x3xf32>, %w_ih: te
 }
 
 // CHECK: gru_reordered
-// CHECK: "bspc.gru"(%{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}, %{{[a-z0-9_]+}}) {layer = 0
+// CHECK: "bspc.gru"(%{{[^)]*}}) {layer = 0
 // CSE: gru_reordered
 // CSE-NOT: bspc.gru
 // CSE: return
