@@ -225,7 +225,8 @@ def _one_matrix(
     others = [i for i in range(len(axes)) if i not in (rows, columns)]
     array = array.transpose([*others, rows, columns])
     matrices = array.reshape(-1, *array.shape[-2:])
-    if not (matrices == matrices[:1]).all():
+    bits = matrices.view(np.uint32)  # NaN is not equal to itself, its bits are
+    if not (bits == bits[:1]).all():
         return None
     shape = (kind.get_dim_size(rows), kind.get_dim_size(columns))
     return np.ascontiguousarray(np.broadcast_to(matrices[0], shape))

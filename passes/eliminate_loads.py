@@ -21,6 +21,7 @@ from typing import ClassVar
 
 import numpy as np
 from rtmobile_iree.passes.grouping import cycles, loads, merge_groups
+from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
 from rtmobile_iree.passes.weights import (
     Weight,
     bspc_ops,
@@ -135,8 +136,6 @@ def _outputs(op: ir.Operation) -> int:
 
 def _columns(value: ir.Value, start: int, count: int) -> ir.Value:
     """value[..., start : start + count]."""
-    from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
-
     kind = ir.RankedTensorType(value.type)
     dynamic = ir.ShapedType.get_dynamic_size()
     sizes = [dynamic if kind.is_dynamic_dim(i) else kind.shape[i] for i in range(kind.rank - 1)]

@@ -65,7 +65,7 @@ def encoding(weight: NDArray[np.float32], threshold: float) -> dict[str, object]
     if share >= threshold:
         size = byte_counts(pack(weight, groups))
         return (
-            f"no block structure: {kept:,} of {weight.size:,} weights kept, in "
+            f"too little block structure: {kept:,} of {weight.size:,} weights kept, in "
             f"{len(find_groups(weight)):,} row patterns; BSPC would take {size.total:,} bytes for "
             f"{size.dense:,} dense, and {share:.2f} of the time (below {threshold:g} is worth it)"
         )

@@ -32,8 +32,11 @@ from rtmobile_iree.bspc import Group, PackedMatrix, pack
 from rtmobile_iree.errors import EncodeError
 
 
-def pack_weight(weight: Weight) -> PackedMatrix:
+def pack_weight(weight: Weight, name: str) -> PackedMatrix:
     """The weight in the format.
+
+    Args:
+        name: whose it is, for the error.
 
     Raises:
         EncodeError: its rows are not reordered yet.
@@ -41,7 +44,10 @@ def pack_weight(weight: Weight) -> PackedMatrix:
     if weight.encoding is None:
         return pack(weight.array, [dense_group(weight.array.shape)])
     if weight.stage == "encoded" or weight.reorder is None:
-        raise EncodeError("bspc-pack: rows are not reordered yet; run bspc-reorder before it")
+        raise EncodeError(
+            f"bspc-pack: {name} {list(weight.array.shape)}: its rows are not reordered yet; "
+            "run bspc-reorder before it"
+        )
     original = np.empty_like(weight.array)
     original[weight.reorder] = weight.array
     groups = [Group(weight.reorder[g.rows], g.columns) for g in weight.groups()]
@@ -61,7 +67,8 @@ class PackPass:
 
 def _pack_op(op: ir.Operation) -> None:
     first, count, fixed = OPERANDS[op.name]
-    packed = [pack_weight(weight) for weight in read_weights(op)]
+    weights = zip(read_weights(op), weight_names(op), strict=True)
+    packed = [pack_weight(weight, name) for weight, name in weights]
     operands = list(op.operands)
     attributes = {named: op.attributes[named] for named in op.attributes}
     with op.context, ir.InsertionPoint(op), op.location:

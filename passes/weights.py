@@ -98,6 +98,8 @@ def op_name(op: ir.Operation) -> str:
 def weight_names(op: ir.Operation) -> list[str]:
     """Names of an op's weights, for reports: the parameters', where known."""
     first, count, _ = OPERANDS[op.name]
+    if count == 1 and "name" in op.attributes:
+        return [op_name(op)]
     defaults = [op_name(op)] if count == 1 else [f"{op_name(op)}.{part}" for part in ("ih", "hh")]
     return [value_name(op.operands[first + i]) or default for i, default in enumerate(defaults)]
 
