@@ -1,10 +1,12 @@
 """Finds `x times constant matrix` in whatever form torch-mlir emits it.
 
-matmul, matvec, vecmat, batch_matmul, contractions written as linalg.generic: all are one thing to
-their indexing maps. The constant may come through transposes, reshapes and broadcasts, which are
-folded here in NumPy:
+matmul, matvec, vecmat, batch_matmul, contractions written as linalg.generic, also as two of them
+(a product, then its sum): all are one thing to their indexing maps. The constant may come through
+transposes, reshapes and broadcasts, which are folded here in NumPy:
 
     x[b..., k], constant[k, m] or [m, k] or [b..., k, m] (all b alike)  ->  y[b..., m], in any order
+
+Does not handle: sums over more than one dimension, convolutions, linalg.reduce.
 """
 
 from __future__ import annotations
