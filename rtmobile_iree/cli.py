@@ -82,7 +82,9 @@ def options(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Folder for what it writes.")] = Path("demo-out"),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for what it writes.")
+    ] = Path("demo-out"),
 ) -> None:
     """The whole flow on recorded speech: prune, compile, check, time, draw."""
     from rtmobile_iree.demo import run_demo
@@ -98,7 +100,10 @@ def demo(
 @app.command()
 def prune(
     model: Model,
-    output: Annotated[Path, typer.Option(help="FILE.pt2 for a program, FILE.pt for its weights.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="FILE.pt2 for a program, FILE.pt for its weights."),
+    ],
     column_rate: Annotated[float, typer.Option(help="Columns of a stripe over kept ones.")] = 16,
     row_rate: Annotated[float, typer.Option(help="Rows of a matrix over kept ones.")] = 2,
     row_stripes: Annotated[int, typer.Option(help="Row stripes of a matrix.")] = 48,
@@ -146,7 +151,7 @@ def _module_bytes(module: Any, output: Path, example_input: Sequence[str]) -> by
 @app.command()
 def compile(
     model: Model,
-    output: Annotated[Path, typer.Option(help="Where to write the .vmfb.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the .vmfb.")],
     target: TargetName = "host",
     prune: Annotated[
         str | None, typer.Option(help="Prune first: column rate x row rate, as 16x2.")
@@ -204,7 +209,8 @@ def run(
         typer.Option("--input", help="FILE.npy, or f32[1,30,40] for numbers; one a program input."),
     ] = None,
     output: Annotated[
-        list[Path] | None, typer.Option(help="FILE.npy for an output; repeat it for more.")
+        list[Path] | None,
+        typer.Option("--output", "-o", help="FILE.npy for an output; repeat it for more."),
     ] = None,
 ) -> None:
     """Runs a compiled program on arrays from files."""
@@ -252,7 +258,7 @@ def bench(
     steps: Annotated[str, typer.Option(help="Time steps of a call, with commas.")] = "1,30",
     rates: Annotated[
         str, typer.Option(help="Our programs: column rate x row rate, or dense; with commas.")
-    ] = "10x1,16x2,20x16",
+    ] = "10x1,14.5x2,16x15.6",
     threads: Annotated[int, typer.Option(help="Threads of each contender.")] = 1,
     rounds: Annotated[int, typer.Option(help="Bursts of each contender.")] = 7,
     target: TargetName = "host",

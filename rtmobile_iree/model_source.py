@@ -46,15 +46,19 @@ def load_model(spec: str) -> nn.Module | Path:
 
 
 def load_module(spec: str) -> nn.Module:
-    """The nn.Module that `package.module:callable` names; the working folder is searched first.
+    """The nn.Module that `package.module:callable` or a `.pt2` file names.
+
+    The working folder is searched first.
 
     Raises:
-        InputError: a file, nothing of that name, a failing callable, no nn.Module, or one in
+        InputError: another file, nothing of that name, a failing callable, no nn.Module, or one in
             training mode.
     """
+    if Path(spec).suffix == ".pt2":
+        return _exported(Path(spec))
     name, colon, attribute = spec.partition(":")
     if not colon or Path(spec).suffix in FILE_KINDS:
-        raise InputError(f"MODEL {spec!r}: this command needs package.module:callable")
+        raise InputError(f"MODEL {spec!r}: this command needs package.module:callable or a .pt2")
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
@@ -71,6 +75,17 @@ def load_module(spec: str) -> nn.Module:
     if found.training:
         raise InputError(f"MODEL {spec!r} is in training mode; have it return module.eval()")
     return found
+
+
+def _exported(path: Path) -> nn.Module:
+    """The module of a torch.export file."""
+    import rtmobile_iree.nn  # noqa: F401  registers the custom ops that the file may use
+
+    try:
+        return torch.export.load(path).module()
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{path}: cannot be loaded as a torch.export .pt2: {reason}") from error
 
 
 def _call(factory: object, spec: str) -> object:

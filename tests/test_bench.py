@@ -18,7 +18,7 @@ from rtmobile_iree.bench.process import Worker, WorkerError
 from rtmobile_iree.bench.results import paired_ratio
 from rtmobile_iree.bench.timing import calls_for, times_us
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.models import speech_gru
+from rtmobile_iree.models import speech_gru, tiny_speech_gru
 
 TINY = "rtmobile_iree.models:tiny_speech_gru"
 
@@ -223,3 +223,52 @@ def test_the_evaluation_model_has_the_papers_size():
     y, state = module(*module.example_inputs(2))
     assert y.shape == (1, 2, 40)
     assert state.shape == (2, 1, 1024)
+
+
+QUICK = {"rounds": 2, "samples": 1, "sample_s": 0.001}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """The tiny model as a .pt2 of five steps, and a linear layer as torch-mlir writes it."""
+    from torch_mlir import fx
+
+    folder = tmp_path_factory.mktemp("files")
+    model = tiny_speech_gru()
+    torch.export.save(torch.export.export(model, model.example_inputs(5)), folder / "gru.pt2")
+    linear = torch.nn.Linear(6, 4).eval()
+    module = fx.export_and_import(linear, torch.zeros(3, 6), output_type="linalg-on-tensors")
+    (folder / "linear.mlir").write_text(str(module))
+    return folder
+
+
+def test_a_pt2_is_timed_as_it_is(exported):
+    results = run_bench(str(exported / "gru.pt2"), Settings(steps=(5,), **QUICK))
+    assert {m.name: m.status for m in results.measurements} == {
+        "torch": "ok",
+        "iree-dense": "ok",
+        "rtmobile as is": "ok",
+    }
+    assert set(results.settings["absent"]) == {"onnxruntime"}
+    assert {ratio.peer for ratio in results.ratios()} == {"torch", "iree-dense"}
+    assert json.loads(results.to_json())["settings"]["absent"]["onnxruntime"]
+
+
+def test_an_mlir_is_timed_as_it_is(exported):
+    results = run_bench(str(exported / "linear.mlir"), Settings(steps=(3,), **QUICK))
+    assert {m.name: m.status for m in results.measurements} == {
+        "iree-dense": "ok",
+        "rtmobile as is": "ok",
+    }
+    assert set(results.settings["absent"]) == {"torch", "onnxruntime"}
+
+
+def test_a_pt2_of_other_steps(exported):
+    with pytest.raises(InputError, match=r"gru.pt2: does not run with 7 steps"):
+        run_bench(str(exported / "gru.pt2"), Settings(steps=(7,), **QUICK))
+
+
+def test_a_pt2_that_is_none(tmp_path):
+    (tmp_path / "no.pt2").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"no.pt2: cannot be loaded as a torch.export .pt2"):
+        run_bench(str(tmp_path / "no.pt2"), Settings(steps=(1,), **QUICK))

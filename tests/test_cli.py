@@ -263,9 +263,10 @@ def test_benchmarks_that_are_refused(folder, capsys, arguments, message):
     assert message in mistake(capsys, "bench", TINY, *arguments)
 
 
-def test_a_benchmark_of_a_file(folder, capsys):
+def test_a_benchmark_of_a_file_takes_its_weights_as_they_are(folder, capsys):
     (folder / "m.mlir").write_text("module {}")
-    assert "needs package.module:callable" in mistake(capsys, "bench", "m.mlir")
+    line = mistake(capsys, "bench", "m.mlir", "--rates", "10x1")
+    assert "not at rates 10x1; prune it first, with rtmobile prune" in line
 
 
 def test_verbose_shows_the_traceback(capsys):

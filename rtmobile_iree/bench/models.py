@@ -1,4 +1,8 @@
-"""The models of a benchmark: one variant a pruning rate, with PyTorch's own outputs beside it."""
+"""The models of a benchmark: one variant a pruning rate, with PyTorch's own outputs beside it.
+
+A module is pruned at each rate; a file is taken as it is. An `.mlir` has no PyTorch to be compared
+with: the NumPy evaluator says what its outputs are.
+"""
 
 from __future__ import annotations
 
@@ -14,9 +18,10 @@ from torch import Tensor, nn
 
 from rtmobile_iree.bench.peers.torch_peer import as_tuple
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.model_source import example_inputs, load_module
+from rtmobile_iree.model_source import FILE_KINDS, example_inputs, load_model, load_module
 
 DENSE = "dense"
+AS_IS = "as is"
 RATE_FORM = re.compile(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)")
 
 
@@ -25,9 +30,9 @@ class Variant:
     """The model at one rate.
 
     Attributes:
-        model: `package.module:callable`.
-        rate: "10x1", or "dense".
-        module: in eval mode, pruned.
+        model: `package.module:callable`, or the path of a `.pt2` or `.mlir`.
+        rate: "10x1", or "dense"; "as is" for a file.
+        module: in eval mode, pruned; None for an `.mlir`.
         inputs: how to make inputs; see `example_inputs`.
         folder: for its files.
         kept: nonzero weights of its recurrent layers, biases apart; of all its matrices where it
@@ -39,13 +44,20 @@ class Variant:
 
     model: str
     rate: str
-    module: nn.Module
+    module: nn.Module | None
     inputs: tuple[str, ...]
     folder: Path
     kept: int
     weights: int
     vmfb: Path | None = None
     compile_s: float | None = None
+
+    def example_inputs(self, steps: int) -> tuple[Tensor, ...]:
+        """Inputs of `steps` steps: those asked for, the module's own, or by the file's types."""
+        specs = self.inputs
+        if not specs and is_file(self.model):
+            specs = file_inputs(self.model, steps)
+        return example_inputs(self.module, specs, steps)
 
     @property
     def weights_file(self) -> Path:
@@ -55,8 +67,9 @@ class Variant:
         """The same with its program compiled and saved."""
         from rtmobile_iree.program import compile
 
+        source = Path(self.model) if is_file(self.model) else self.module
         start = time.perf_counter()
-        program = compile(self.module, example_inputs(self.module, self.inputs, steps), target)
+        program = compile(source, self.example_inputs(steps), target)
         seconds = time.perf_counter() - start
         path = self.folder / "program.vmfb"
         program.save(path)
@@ -81,13 +94,14 @@ def parse_rate(rate: str) -> tuple[float, float]:
 
 def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> Variant:
     """Loads the model, prunes it, and writes its weights."""
-    module = load_module(model)
-    if rate != DENSE:
+    module = None if Path(model).suffix == ".mlir" else load_module(model)
+    if rate not in (DENSE, AS_IS):
         from rtmobile_iree.prune import prune
 
+        assert module is not None
         columns, rows = parse_rate(rate)
         prune(module, column_rate=columns, row_rate=rows)
-    matrices = counted_matrices(module)
+    matrices = [] if module is None else counted_matrices(module)
     variant = Variant(
         model,
         rate,
@@ -98,8 +112,26 @@ def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> 
         weights=sum(p.numel() for p in matrices),
     )
     variant.folder.mkdir()
-    torch.save(module.state_dict(), variant.weights_file)
+    if module is not None:
+        torch.save(module.state_dict(), variant.weights_file)
     return variant
+
+
+def is_file(model: str) -> bool:
+    """Whether MODEL is the path of a file rather than a module's name."""
+    return Path(model).suffix in FILE_KINDS
+
+
+def file_inputs(model: str, steps: int) -> tuple[str, ...]:
+    """Inputs as a file's own types have them, open sizes set to `steps`."""
+    from rtmobile_iree.frontend import import_module
+
+    specs = import_module(load_model(model)).inputs
+    sizes = [[steps if size is None else size for size in spec.shape] for spec in specs]
+    return tuple(
+        f"{spec.element_type}[{','.join(map(str, shape))}]"
+        for spec, shape in zip(specs, sizes, strict=True)
+    )
 
 
 def counted_matrices(module: nn.Module) -> list[Tensor]:
@@ -111,10 +143,37 @@ def counted_matrices(module: nn.Module) -> list[Tensor]:
 
 def write_reference(variant: Variant, steps: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Writes inputs of `steps` steps and PyTorch's outputs; returns their `.npy` files."""
-    inputs = example_inputs(variant.module, variant.inputs, steps)
-    with torch.inference_mode():
-        outputs = as_tuple(variant.module(*inputs))
+    inputs = variant.example_inputs(steps)
+    if variant.module is None:
+        outputs = evaluated(variant.model, inputs)
+    else:
+        outputs = _called(variant, inputs, steps)
     return _save(variant, f"input-{steps}", inputs), _save(variant, f"expected-{steps}", outputs)
+
+
+def _called(variant: Variant, inputs: Sequence[Tensor], steps: int) -> tuple[Tensor, ...]:
+    """PyTorch's outputs; a `.pt2` may have been exported for one number of steps only."""
+    assert variant.module is not None
+    try:
+        with torch.inference_mode():
+            return as_tuple(variant.module(*inputs))
+    except (AssertionError, RuntimeError) as error:
+        if not is_file(variant.model):
+            raise
+        raise InputError(
+            f"{variant.model}: does not run with {steps} steps ({str(error).splitlines()[0]}); "
+            "choose --steps it was exported for, or export it with the steps open"
+        ) from error
+
+
+def evaluated(model: str, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Outputs of an `.mlir` by the NumPy evaluator."""
+    from rtmobile_iree.frontend import import_module
+    from rtmobile_iree.reference import evaluate
+
+    module = import_module(Path(model)).module
+    outputs = evaluate(module, *(tensor.numpy() for tensor in inputs))
+    return tuple(map(torch.from_numpy, outputs))
 
 
 def _save(variant: Variant, name: str, tensors: Sequence[Tensor]) -> tuple[str, ...]:

@@ -11,17 +11,20 @@ from pathlib import Path
 
 from rtmobile_iree.bench.machine import machine, versions
 from rtmobile_iree.bench.models import (
+    AS_IS,
     DENSE,
     Variant,
+    is_file,
     make_variant,
     parse_rate,
     write_reference,
 )
-from rtmobile_iree.bench.peers import OURS, Task, check_peers
+from rtmobile_iree.bench.peers import ABSENT, OURS, Task, check_peers
 from rtmobile_iree.bench.process import Worker, WorkerError
 from rtmobile_iree.bench.results import BenchResults, Measurement
 from rtmobile_iree.errors import InputError
 
+DEFAULT_RATES = ("10x1", "14.5x2", "16x15.6")
 # f32 sums in another order differ by about 1e-6 here; another formula by far more
 TOLERANCE = 1e-4
 
@@ -33,7 +36,9 @@ class Settings:
     Attributes:
         against: peers; see `bench.peers.PEERS`.
         steps: chunk lengths; 1 is one streaming step with state in and out.
-        rates: our programs, "10x1" = column rate x row rate; "dense" prunes nothing.
+        rates: our programs, "10x1" = column rate x row rate; "dense" prunes nothing. The default
+            keeps at least 1/10, 1/29 and 1/245 of the evaluation model's recurrent weights. A
+            file is taken as it is.
         threads: threads each contender may use.
         rounds: bursts of each contender.
         samples: means in a burst.
@@ -42,7 +47,7 @@ class Settings:
 
     against: tuple[str, ...] = ("torch", "onnxruntime", "iree-dense")
     steps: tuple[int, ...] = (1, 30)
-    rates: tuple[str, ...] = ("10x1", "16x2", "20x16")
+    rates: tuple[str, ...] = DEFAULT_RATES
     threads: int = 1
     rounds: int = 7
     samples: int = 5
@@ -87,7 +92,7 @@ def run_bench(
     """Times `model`, pruned and compiled by us, against peers that run it dense.
 
     Args:
-        model: `package.module:callable`.
+        model: `package.module:callable`, or the path of a `.pt2` or `.mlir`.
         settings: how to measure.
         inputs: `f32[1,T,40]`, one a forward() argument, where the module offers no
             `example_inputs(steps)`.
@@ -100,6 +105,9 @@ def run_bench(
     """
     settings = settings or Settings()
     settings.check()
+    absent: dict[str, str] = {}
+    if is_file(model):
+        settings, absent = _for_file(model, settings)
     with tempfile.TemporaryDirectory(prefix="rtmobile-bench-") as folder:
         entries = _entries(model, settings, inputs, target, Path(folder), progress)
         measurements: list[Measurement] = []
@@ -108,12 +116,29 @@ def run_bench(
             measurements += _measure(group, settings, progress)
     return BenchResults(
         model,
-        asdict(settings) | {"target": target, "tolerance": TOLERANCE},
+        asdict(settings) | {"target": target, "tolerance": TOLERANCE, "absent": absent},
         machine(),
         versions(),
         tuple(measurements),
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
+
+
+def _for_file(model: str, settings: Settings) -> tuple[Settings, dict[str, str]]:
+    """Settings for a file, whose weights are taken as they are, and the peers that cannot run it.
+
+    Raises:
+        InputError: rates other than the default.
+    """
+    if settings.rates != DEFAULT_RATES:
+        raise InputError(
+            f"{model}: a file is timed with the weights it has, not at rates "
+            f"{', '.join(settings.rates)}; prune it first, with rtmobile prune"
+        )
+    kind = Path(model).suffix
+    absent = {p: ABSENT[p, kind] for p in settings.against if (p, kind) in ABSENT}
+    against = tuple(peer for peer in settings.against if peer not in absent)
+    return replace(settings, against=against, rates=(AS_IS,)), absent
 
 
 def _entries(
@@ -126,8 +151,9 @@ def _entries(
 ) -> list[Entry]:
     """Prunes and compiles every variant and writes what the contenders' processes will read."""
     entries = []
-    for rate in dict.fromkeys((DENSE, *settings.rates)):
-        contenders = list(settings.against) if rate == DENSE else []
+    first = AS_IS if is_file(model) else DENSE
+    for rate in dict.fromkeys((first, *settings.rates)):
+        contenders = list(settings.against) if rate == first else []
         contenders += [OURS] if rate in settings.rates else []
         if not contenders:
             continue

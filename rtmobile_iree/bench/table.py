@@ -28,11 +28,13 @@ def results_table(results: BenchResults) -> Group:
             times.add_section()
         times.add_row("" if steps == m.steps else str(m.steps), *_row(m))
         steps = m.steps
-    return Group(times, _ratio_table(results)) if results.ratios() else Group(times)
+    absent = [f"not timed: {p}: {why}" for p, why in results.settings.get("absent", {}).items()]
+    ratios = [_ratio_table(results)] if results.ratios() else []
+    return Group(times, *ratios, *absent)
 
 
 def _row(m: Measurement) -> list[str]:
-    kept = f"1/{m.weights / m.kept:.3g}" if m.kept else "none"
+    kept = f"1/{m.weights / m.kept:.3g}" if m.kept else "none" if m.weights else ""
     error = "" if m.max_error is None else f"{m.max_error:.1e}"
     if m.status == "ok":
         s = m.statistics()

@@ -23,6 +23,12 @@ PEERS = {
     "onnxruntime": ("onnxruntime_peer", "OnnxRuntimePeer", ("onnx", "onnxruntime")),
     "iree-dense": ("iree_peer", "IreeDensePeer", ("iree.compiler", "torch_mlir")),
 }
+# why a peer cannot run a kind of file
+ABSENT = {
+    ("onnxruntime", ".pt2"): "its graphs are built from an nn.GRU, which a .pt2 no longer has",
+    ("onnxruntime", ".mlir"): "it does not read MLIR",
+    ("torch", ".mlir"): "it does not read MLIR",
+}
 CONTENDERS = {**PEERS, OURS: ("iree_peer", "RTMobileContender", ("iree.runtime",))}
 
 
@@ -32,8 +38,8 @@ class Task:
 
     Attributes:
         contender: key of `CONTENDERS`.
-        model: `package.module:callable`.
-        weights: file of the module's state dict.
+        model: `package.module:callable`, or a `.pt2` or `.mlir` file.
+        weights: file of the module's state dict; none for an `.mlir`.
         inputs: `.npy` file of each input.
         expected: `.npy` file of each output, by PyTorch with the same weights.
         folder: where the contender may write.

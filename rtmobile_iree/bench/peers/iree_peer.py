@@ -102,7 +102,13 @@ class IreeDensePeer(CompiledModule):
 
 
 def compile_dense(task: Task, vmfb: Path) -> None:
-    """Exports the task's module with torch-mlir and compiles it with IREE's stock compiler."""
+    """Exports the task's module with torch-mlir and compiles it with IREE's stock compiler.
+
+    An `.mlir` goes to the compiler as it is.
+    """
+    if Path(task.model).suffix == ".mlir":
+        _run("iree-compile", [task.model, *DENSE_FLAGS, "-o", str(vmfb)])
+        return
     import torch
     from torch_mlir import fx
 
