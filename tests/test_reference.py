@@ -435,3 +435,15 @@ def test_computed_padding() -> None:
     return %p"""
     with pytest.raises(InputError, match=r"tensor.pad at .* computes its padding"):
         run_body("tensor<3xf32>", text, floats(2))
+
+
+def test_affine_apply():
+    """torch-mlir computes the size of a collapsed dynamic shape with it."""
+    text = """
+    func.func @main(%i: index, %j: index) -> index {
+      %k = affine.apply affine_map<(d0)[s0] -> (d0 * 3 + s0 floordiv 2)>(%i)[%j]
+      return %k : index
+    }"""
+    with make_context():
+        (k,) = evaluate(ir.Module.parse(text), np.int64(5), np.int64(9))
+    assert k == 19

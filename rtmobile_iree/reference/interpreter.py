@@ -14,6 +14,9 @@ from rtmobile_iree.reference import recurrent, scalars, structured, tensors
 from rtmobile_iree.reference.values import Environment, Step, constant, dtype, operands
 
 TERMINATORS = ("func.return", "linalg.yield")
+# Every named linalg op has one generic form, and affine.apply its arithmetic: only those are
+# evaluated.
+NORMALIZE = "builtin.module(func.func(linalg-generalize-named-ops, lower-affine))"
 STEPS: dict[str, Step] = {
     "arith.constant": constant,
     "linalg.index": structured.index,
@@ -39,8 +42,7 @@ def evaluate(module: ir.Module, *inputs: Any, function: str = "main") -> tuple[N
     """
     with module.context, ir.Location.unknown():
         operation = module.operation.clone()
-        # every named op has one generic form, so only that is evaluated
-        PassManager.parse("builtin.module(func.func(linalg-generalize-named-ops))").run(operation)
+        PassManager.parse(NORMALIZE).run(operation)
         functions = {
             ir.StringAttr(op.attributes["sym_name"]).value: op.operation
             for op in operation.regions[0].blocks[0].operations
