@@ -96,12 +96,15 @@ class PanelKernel:
             count: number of vectors (index value).
             vectors_at: (first vector, how many) -> `Vectors`.
         """
-        e, tile = self.emit, self.schedule.vector_tile
+        e = self.emit
 
         def tiles(run: Run) -> None:
-            full = e.mul(_floordiv(e, count, tile), tile)
-            e.loop(0, full, tile, [], lambda i: run(vectors_at(i, tile)))
-            e.loop(full, count, 1, [], lambda i: run(vectors_at(i, 1)))
+            done, size = e.index(0), self.schedule.vector_tile
+            while size:  # as many as fit of 4 vectors, say, then of 2, then of 1
+                fit = e.mul(_floordiv(e, e.sub(count, done), size), size)
+                stop = e.add(done, fit)
+                e.loop(done, stop, size, [], lambda i, n=size: run(vectors_at(i, n)))
+                done, size = stop, size // 2
 
         for which in matrix.classes:
             self.panels(which, tiles)
