@@ -209,21 +209,18 @@ def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedu
         Binding(f32, plan.matrix.inputs, 0, True),
         *pool_bindings,
         Binding(f32, plan.matrix.outputs, 0, False),
-        Binding(f32, 0, plan.scratch, False),
     ]
 
     def body(count: ir.Value, buffers: Sequence[ir.Value]) -> None:
-        x, values, index, table, y, scratch = buffers
-        io = (x, y, scratch)
-        emit_matmul(emit, schedule, plan, Constants(values, index, table), io, count)
+        x, values, index, table, y = buffers
+        emit_matmul(emit, schedule, plan, Constants(values, index, table), (x, y), count)
 
     define_kernel(block, name, bindings, body)
     with ir.InsertionPoint(op):
         x, kind = op.operands[0], ir.RankedTensorType(op.results[0].type)
         dims = dynamic_dims(x)
-        scratch = ir.RankedTensorType.get([plan.scratch], f32)
         arguments = [x, *_pool_constants(pool)]
-        call = dispatch(name, _vectors(x), arguments, [(kind, dims), (scratch, [])])
+        call = dispatch(name, _vectors(x), arguments, [(kind, dims)])
     op.results[0].replace_all_uses_with(call.results[0])
     op.erase()
 

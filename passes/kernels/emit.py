@@ -71,6 +71,10 @@ class Emitter:
     def vstore(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
         vector.store(value, target, [offset])
 
+    def lane(self, value: ir.Value, number: int) -> ir.Value:
+        """One element of a vector."""
+        return vector.extract(value, [], ir.DenseI64ArrayAttr.get([number]))
+
     def splat(self, value: ir.Value | float, length: int) -> ir.Value:
         kind = self.vector_type(length)
         if isinstance(value, float):

@@ -249,6 +249,4 @@ class GRUKernel:
         return e.vload(scratch, e.add(gi, at), size), e.vload(scratch, e.add(gh, at), size)
 
     def _panels(self) -> PanelKernel:
-        return PanelKernel(
-            self.emit, self.schedule, self.constants, self.buffers.scratch, self.plan.spill
-        )
+        return PanelKernel(self.emit, self.schedule, self.constants)

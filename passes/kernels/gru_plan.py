@@ -14,7 +14,7 @@ import numpy as np
 from rtmobile_iree.passes.kernels.gates import constant_gates, is_compact, live_gates
 from rtmobile_iree.passes.kernels.plan import ALIGN, ConstantPool, MatrixPlan, plan_matrix
 
-from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
+from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.schedule import Schedule
 
 
@@ -88,7 +88,6 @@ class GRUStackPlan:
     Attributes:
         batch, hidden, inputs, states: B, H, I of the first layer, L of the state tensor.
         sequence: scratch per slot where [slots, B, H] between layers starts.
-        spill: scratch offset of one panel's results.
         fixed, per_slot: size of scratch in f32 elements: fixed + slots * per_slot.
         time_chunk: most slots there are.
     """
@@ -99,7 +98,6 @@ class GRUStackPlan:
     states: int
     layers: tuple[LayerPlan, ...]
     sequence: int
-    spill: int
     fixed: int
     per_slot: int
     time_chunk: int
@@ -128,12 +126,11 @@ def plan_gru_stack(
 ) -> GRUStackPlan:
     """Lays out a stack of layers, first layer first; `batch`, `states`: B and L of [L, B, H]."""
     scratch = _Scratch()
-    spill = scratch.take(max(PANEL_HEIGHTS))
     plans = tuple(_plan_layer(pool, scratch, layer, batch) for layer in layers)
     hidden, inputs = layers[0].w_hh.shape[1], layers[0].w_ih.shape[1]
     sequence = scratch.take_per_slot(batch * hidden)
     return GRUStackPlan(
-        batch, hidden, inputs, states, plans, sequence, spill,
+        batch, hidden, inputs, states, plans, sequence,
         scratch.fixed, scratch.per_slot, schedule.time_chunk,
     )  # fmt: skip
 

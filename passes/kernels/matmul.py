@@ -15,7 +15,7 @@ from rtmobile_iree.passes.kernels.panels import Constants, PanelKernel, Vectors
 from rtmobile_iree.passes.kernels.plan import ConstantPool, MatrixPlan, plan_matrix
 from torch_mlir import ir
 
-from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
+from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.schedule import Schedule
 
 
@@ -25,7 +25,6 @@ class MatmulPlan:
 
     matrix: MatrixPlan
     start: int | None
-    scratch: int = max(PANEL_HEIGHTS)
 
 
 def plan_matmul(pool: ConstantPool, packed: PackedMatrix) -> MatmulPlan:
@@ -40,11 +39,11 @@ def emit_matmul(
     schedule: Schedule,
     plan: MatmulPlan,
     constants: Constants,
-    buffers: tuple[ir.Value, ir.Value, ir.Value],
+    buffers: tuple[ir.Value, ir.Value],
     count: ir.Value,
 ) -> None:
-    """Emits the kernel; `buffers`: x [count * N], y [count * M], scratch, flat f32 memrefs."""
-    x, y, scratch = buffers
+    """Emits the kernel; `buffers`: x [count * N] and y [count * M], flat f32 memrefs."""
+    x, y = buffers
     outputs, inputs = plan.matrix.outputs, plan.matrix.inputs
     if plan.start is not None:
         zeros = emit.index(plan.start)
@@ -61,4 +60,4 @@ def emit_matmul(
             y, [emit.mul(lane, outputs) for lane in lanes],
         )  # fmt: skip
 
-    PanelKernel(emit, schedule, constants, scratch, 0).matmul(plan.matrix, count, vectors_at)
+    PanelKernel(emit, schedule, constants).matmul(plan.matrix, count, vectors_at)

@@ -4,7 +4,8 @@ A kernel reads three constant buffers, shared by all its matrices:
 
 - `values` f32: panels in the order they are executed, then bias vectors in stored-row order;
 - `index` u16 (i32 when an entry needs it): kept columns of every group, then output positions of
-  scattered panels;
+  scattered panels, one a stored row: padding goes where the panel's first row goes, and the kernel
+  writes the first row last;
 - `table` i32: one row of `TABLE_FIELDS` for every panel.
 
 Panels of one height whose output rows are consecutive form a `PanelClass`; so do those whose rows
@@ -20,7 +21,7 @@ import numpy as np
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 
-TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
+TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 
 
@@ -134,10 +135,11 @@ def plan_matrix(
             stored = packed.reorder[panel.row_start : panel.row_start + panel.rows]
             start = np.zeros(height, np.float32)
             start[: panel.rows] = bias[stored]
-            target = positions[stored]
+            target = np.full(height, positions[stored[0]])
+            target[: panel.rows] = positions[stored]
             out = pool.add_index(target) if scattered else int(target[0])
             table.append((columns + panel.column_start, panel.columns, value_start,
-                          pool.add_values(start), out, panel.rows))  # fmt: skip
+                          pool.add_values(start), out))  # fmt: skip
             value_start += height * panel.columns
         classes.append(PanelClass(height, scattered, pool.add_table(table), len(table)))
     outputs = rows_out if outputs is None else outputs

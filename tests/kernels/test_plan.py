@@ -16,16 +16,16 @@ def walk(pool, plan, x, out):
     table = pool.table().reshape(-1, len(TABLE_FIELDS))
     for which in plan.classes:
         for row in table[which.table_start : which.table_start + which.count]:
-            column, columns, value, bias, position, rows = row
+            column, columns, value, bias, position = row
             panel = values[value : value + columns * which.height].reshape(columns, which.height)
             result = (
                 values[bias : bias + which.height] + x[index[column : column + columns]] @ panel
             )
             if which.scattered:
-                out[index[position : position + rows]] = result[:rows]
+                for r in reversed(range(which.height)):
+                    out[index[position + r]] = result[r]
             else:
-                assert rows == which.height
-                out[position : position + rows] = result
+                out[position : position + which.height] = result
     return out
 
 
