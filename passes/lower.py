@@ -23,7 +23,8 @@ from itertools import accumulate, pairwise
 from typing import ClassVar
 
 import numpy as np
-from rtmobile_iree.dialects.constants import constant, constant_array
+from rtmobile_iree.dialects.constants import constant, constant_array, element_type
+from rtmobile_iree.dialects.verify import packed_matrix
 from rtmobile_iree.passes.kernels.cells import Layer, PlanCell
 from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch, dynamic_dims
 from rtmobile_iree.passes.kernels.emit import Emitter
@@ -39,7 +40,7 @@ from torch_mlir.dialects import arith, tensor
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import Schedule
+from rtmobile_iree.schedule import INTEGER_DOTS, Schedule
 
 ARRAYS = 5  # reorder, group_offset, column_offset, column_index, values
 SHAPES = ("shape_ih", "shape_hh", "shape_hr")
@@ -53,6 +54,7 @@ class LowerPass:
     Attributes:
         vector_width: f32 elements in one vector register of the target.
         accumulators, vector_tile, time_chunk: see `Schedule`.
+        integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
     """
 
     name: ClassVar[str] = "bspc-lower"
@@ -61,10 +63,20 @@ class LowerPass:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    integer_dot: str = ""
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
-        schedule = Schedule(self.vector_width, self.accumulators, self.vector_tile, self.time_chunk)
+        if self.integer_dot and self.integer_dot not in INTEGER_DOTS:
+            known = ", ".join(INTEGER_DOTS)
+            raise CompileError(f"bspc-lower: integer_dot = {self.integer_dot}; use one of {known}")
+        schedule = Schedule(
+            self.vector_width,
+            self.accumulators,
+            self.vector_tile,
+            self.time_chunk,
+            INTEGER_DOTS.get(self.integer_dot),
+        )
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
             for kind in CELLS:
@@ -104,21 +116,7 @@ def _feeds(first: ir.Operation, second: ir.Operation) -> bool:
 
 def read_packed(op: ir.Operation, first: int, shape: str) -> PackedMatrix:
     """The matrix whose arrays are operands [first, first + 5) of a packed op."""
-    arrays = [_array(op, i) for i in range(first, first + ARRAYS)]
-    reorder, group_offset, column_offset, column_index, values = arrays
-    rows, columns = ir.DenseI64ArrayAttr(op.attributes[shape])
-    if column_index.dtype == np.int16:
-        column_index = column_index.view(np.uint16)
-    row_align = ir.IntegerAttr(op.attributes["row_align"]).value
-    return PackedMatrix(
-        shape=(rows, columns),
-        reorder=reorder,
-        group_offset=group_offset,
-        column_offset=column_offset,
-        column_index=column_index,
-        values=values,
-        row_align=row_align,
-    )
+    return packed_matrix(op, shape, [_array(op, i) for i in range(first, first + ARRAYS)])
 
 
 def _array(op: ir.Operation, number: int) -> np.ndarray:
@@ -150,9 +148,9 @@ def _lower_stack(block: ir.Block, chain: list[ir.Operation], name: str, schedule
     ]
 
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
-        given, constants, made = _split(buffers, len(inputs), len(pool_bindings))
+        given, arrays, made = _split(buffers, len(inputs), len(pool_bindings))
         io = StackBuffers(given[0], given[1:], made[0], made[1:-1], made[-1])
-        StackKernel(emit, schedule, plan, Constants(*constants), io, steps).body()
+        StackKernel(emit, schedule, plan, _constants(pool, arrays), io, steps).body()
 
     define_kernel(block, name, bindings, body)
     with ir.InsertionPoint(chain[-1]):
@@ -211,8 +209,8 @@ def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedu
     ]
 
     def body(count: ir.Value, buffers: Sequence[ir.Value]) -> None:
-        x, values, index, table, y = buffers
-        emit_matmul(emit, schedule, plan, Constants(values, index, table), (x, y), count)
+        x, *arrays, y = buffers
+        emit_matmul(emit, schedule, plan, _constants(pool, arrays), (x, y), count)
 
     define_kernel(block, name, bindings, body)
     with ir.InsertionPoint(op):
@@ -234,16 +232,20 @@ def _vectors(x: ir.Value) -> ir.Value:
     return total
 
 
+def _pool_arrays(pool: ConstantPool) -> list[np.ndarray]:
+    """The kernel's constant buffers in the order of its bindings."""
+    return [pool.values(), pool.index(), pool.table(), *pool.narrow().values()]
+
+
 def _pool_bindings(pool: ConstantPool) -> list[Binding]:
-    index = ir.IntegerType.get_signless(16 if pool.index().dtype == np.uint16 else 32)
-    return [
-        Binding(ir.F32Type.get(), 0, pool.values().size, True),
-        Binding(index, 0, pool.index().size, True),
-        Binding(ir.IntegerType.get_signless(32), 0, pool.table().size, True),
-    ]
+    return [Binding(element_type(a.dtype), 0, a.size, True) for a in _pool_arrays(pool)]
 
 
 def _pool_constants(pool: ConstantPool) -> list[ir.Value]:
-    index = pool.index()
-    signless = index.view(np.int16) if index.dtype == np.uint16 else index
-    return [constant(array) for array in (pool.values(), signless, pool.table())]
+    return [constant(array) for array in _pool_arrays(pool)]
+
+
+def _constants(pool: ConstantPool, buffers: Sequence[ir.Value]) -> Constants:
+    """The same buffers inside the kernel."""
+    values, index, table, *narrow = buffers
+    return Constants(values, index, table, dict(zip(pool.narrow(), narrow, strict=True)))

@@ -13,6 +13,35 @@ FMA_IN_FLIGHT = 8  # latency 4 cycles x 2 FMA a cycle on the cores we know (Zen 
 
 
 @dataclass(frozen=True)
+class IntegerDot:
+    """An instruction that adds four products of bytes to every i32 lane of a register.
+
+    Attributes:
+        name: as in options and messages.
+        intrinsics: LLVM's, by number of lanes.
+        zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
+    """
+
+    name: str
+    intrinsics: tuple[tuple[int, str], ...]
+    zero_point: int
+
+    def intrinsic(self, lanes: int) -> str:
+        """LLVM's intrinsic for registers of so many i32 lanes."""
+        return dict(self.intrinsics)[lanes]
+
+
+INTEGER_DOTS = {
+    dot.name: dot
+    for dot in (
+        IntegerDot("vpdpbusd", tuple((n, f"llvm.x86.avx512.vpdpbusd.{32 * n}")
+                                     for n in (4, 8, 16)), 128),
+        IntegerDot("sdot", ((4, "llvm.aarch64.neon.sdot.v4i32.v16i8"),), 0),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Choices of the CPU kernel builder.
 
@@ -21,12 +50,14 @@ class Schedule:
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: steps whose input projection is computed before the scan runs over them.
+        dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
     """
 
     vector_width: int
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    dot: IntegerDot | None = None
 
     def __post_init__(self) -> None:
         for name in ("vector_width", "accumulators", "vector_tile"):
