@@ -41,7 +41,7 @@ from torch_mlir.dialects import arith, tensor
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import INTEGER_DOTS, Schedule
+from rtmobile_iree.schedule import Schedule, integer_dot
 
 ARRAYS = 5  # reorder, group_offset, column_offset, column_index, values
 SHAPES = ("shape_ih", "shape_hh", "shape_hr")
@@ -68,15 +68,13 @@ class LowerPass:
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
-        if self.integer_dot and self.integer_dot not in INTEGER_DOTS:
-            known = ", ".join(INTEGER_DOTS)
-            raise CompileError(f"bspc-lower: integer_dot = {self.integer_dot}; use one of {known}")
+        dot = integer_dot(self.integer_dot, self.vector_width) if self.integer_dot else None
         schedule = Schedule(
             self.vector_width,
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
-            INTEGER_DOTS.get(self.integer_dot),
+            dot,
         )
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
@@ -148,7 +146,8 @@ def _lower_stack(block: ir.Block, chain: list[ir.Operation], name: str, schedule
         Binding(f32, plan.per_slot, plan.fixed, False),
     ]
     if plan.byte_pitch:
-        bindings.append(Binding(element("i8"), plan.batch * plan.byte_pitch, 0, False))
+        per_slot = plan.batch * plan.byte_pitch
+        bindings.append(Binding(element("i8"), per_slot, plan.staging, False))
 
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
         given, arrays, made = _split(buffers, len(inputs), len(pool_bindings))
@@ -190,7 +189,7 @@ def _dispatch_stack(
     ]
     if plan.byte_pitch:
         bytes_type = ir.RankedTensorType.get([dynamic], element("i8"))
-        size = scratch_elements(plan, steps, plan.batch * plan.byte_pitch, 0)
+        size = scratch_elements(plan, steps, plan.batch * plan.byte_pitch, plan.staging)
         results.append((bytes_type, [size]))
     return dispatch(name, steps, arguments, results)
 

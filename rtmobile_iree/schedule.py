@@ -17,28 +17,41 @@ class IntegerDot:
     """An instruction that adds four products of bytes to every i32 lane of a register.
 
     Attributes:
-        name: as in options and messages.
-        intrinsics: LLVM's, by number of lanes.
+        intrinsic: LLVM's name of it.
+        lanes: i32 lanes of the register.
         zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
+        compress: LLVM's intrinsic that moves the chosen bytes of 64 together; None where there is
+            none, and kept columns are gathered one by one.
     """
 
-    name: str
-    intrinsics: tuple[tuple[int, str], ...]
+    intrinsic: str
+    lanes: int
     zero_point: int
-
-    def intrinsic(self, lanes: int) -> str:
-        """LLVM's intrinsic for registers of so many i32 lanes."""
-        return dict(self.intrinsics)[lanes]
+    compress: str | None = None
 
 
-INTEGER_DOTS = {
-    dot.name: dot
-    for dot in (
-        IntegerDot("vpdpbusd", tuple((n, f"llvm.x86.avx512.vpdpbusd.{32 * n}")
-                                     for n in (4, 8, 16)), 128),
-        IntegerDot("sdot", ((4, "llvm.aarch64.neon.sdot.v4i32.v16i8"),), 0),
-    )
-}  # fmt: skip
+def integer_dot(name: str, lanes: int) -> IntegerDot:
+    """The instruction of a name in INTEGER_DOTS on registers of so many i32 lanes.
+
+    Raises:
+        TargetError: there is none.
+    """
+    if name not in INTEGER_DOTS:
+        known = ", ".join(INTEGER_DOTS)
+        raise TargetError(f"schedule: integer_dot = {name}; use one of {known}")
+    intrinsic, sizes, zero_point, compress = INTEGER_DOTS[name]
+    if lanes not in sizes:
+        raise TargetError(f"schedule: {name} has no form with {lanes} lanes, only {sizes}")
+    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, compress)
+
+
+VPDPBUSD = ("llvm.x86.avx512.vpdpbusd.{bits}", (4, 8, 16), 128)
+# name -> intrinsic, lanes there are forms for, zero point, compress
+INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str | None]] = {
+    "vpdpbusd": (*VPDPBUSD, None),
+    "vpdpbusd-vbmi2": (*VPDPBUSD, "llvm.x86.avx512.mask.compress.v64i8"),
+    "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, None),
+}
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,9 @@ VECTOR_UNITS = {
     "asimd": (4, 32, "Arm ARM A1.4: 32 registers of 128 bits"),
     "sse2": (4, 16, "Intel SDM vol. 1, 11.2: 16 registers of 128 bits"),
 }
-# feature flag -> integer dot product on registers of every width above
+# feature flag -> integer dot product; the best first
 DOT_UNITS = {
+    "avx512_vbmi2": "vpdpbusd-vbmi2",  # every core with VBMI2 has VNNI
     "avx512_vnni": "vpdpbusd",  # Intel SDM vol. 2, VPDPBUSD
     "asimddp": "sdot",  # Arm ARM C7.2, SDOT (vector)
 }

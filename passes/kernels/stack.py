@@ -161,7 +161,7 @@ class StackKernel:
 
         def one(v: ir.Value) -> None:
             at = e.add(origin, e.mul(v, pitch))
-            scale = self._quantize(matrix, (buffer, at), e.mul(v, self.plan.byte_pitch))
+            scale = self._quantize(matrix, (buffer, at), self._bytes_at(v))
             e.store(scale, self.buffers.scratch, e.add(scales, v))
 
         e.loop(0, vectors, 1, [], one)
@@ -174,12 +174,16 @@ class StackKernel:
         target = (self.buffers.quantized, at)
         return quantize(self.emit, self.schedule.dot, source, target, matrix.inputs)
 
+    def _bytes_at(self, vector: ir.Value) -> ir.Value:
+        """Where a quantized vector stands, after the staging area."""
+        return self.emit.add(self.emit.mul(vector, self.plan.byte_pitch), self.plan.staging)
+
     def _quantized(self, lanes: Sequence[ir.Value]) -> Quantized:
         """What `_quantize_all` wrote for these vectors."""
         e, scales = self.emit, self._per_slot(self.plan.input_scales)
         return Quantized(
             self.buffers.quantized,
-            [e.mul(lane, self.plan.byte_pitch) for lane in lanes],
+            [self._bytes_at(lane) for lane in lanes],
             [e.load(self.buffers.scratch, e.add(scales, lane)) for lane in lanes],
         )
 
@@ -261,7 +265,7 @@ class StackKernel:
             inputs = [e.index(source.start + b * source.pitch) for b in lanes]
             quantized = None
             if matrix.quantized_input:
-                offsets = [e.index(b * self.plan.byte_pitch) for b in lanes]
+                offsets = [self._bytes_at(e.index(b)) for b in lanes]
                 scales = [
                     self._quantize(matrix, (source.buffer, at), to)
                     for at, to in zip(inputs, offsets, strict=True)

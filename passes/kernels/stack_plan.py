@@ -70,6 +70,7 @@ class StackPlan:
         input_scales: scratch per slot of the scales [slots, B] of quantized inputs.
         fixed, per_slot: size of scratch in f32 elements: fixed + slots * per_slot.
         byte_pitch: bytes a quantized input takes in [slots, B, byte_pitch]; 0 when none is.
+        staging: bytes before those, for the inputs of panels moved together.
         time_chunk: most slots there are.
     """
 
@@ -85,6 +86,7 @@ class StackPlan:
     fixed: int
     per_slot: int
     byte_pitch: int
+    staging: int
     time_chunk: int
 
     def state_elements(self, number: int) -> int:
@@ -112,18 +114,31 @@ def plan_stack(
     sequence = scratch.take_per_slot(batch * outputs)
     byte_pitch = max(_quantized_columns(plan) for plan in plans)
     input_scales = scratch.take_per_slot(batch) if byte_pitch else 0
+    staging = max(_staging(plan, batch, schedule) for plan in plans)
     return StackPlan(
         batch, layers[0].w_ih.shape[1], hidden, outputs, rows,
         tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales,
-        scratch.fixed, scratch.per_slot, byte_pitch, schedule.time_chunk,
+        scratch.fixed, scratch.per_slot, byte_pitch, staging, schedule.time_chunk,
     )  # fmt: skip
+
+
+def _matrices(layer: LayerPlan) -> list[MatrixPlan]:
+    return [layer.ih, layer.hh, *([layer.projection.matrix] if layer.projection else [])]
 
 
 def _quantized_columns(layer: LayerPlan) -> int:
     """Columns of the widest matrix of a layer that takes its input as bytes, in cache lines."""
-    matrices = [layer.ih, layer.hh, *([layer.projection.matrix] if layer.projection else [])]
-    widest = max((m.inputs for m in matrices if m.quantized_input), default=0)
+    widest = max((m.inputs for m in _matrices(layer) if m.quantized_input), default=0)
     return widest + -widest % LINE
+
+
+def _staging(layer: LayerPlan, batch: int, schedule: Schedule) -> int:
+    """Bytes for moved inputs: a panel's for all vectors of a chunk, or all panels' of a step."""
+    chunk, tile = schedule.time_chunk * batch, min(batch, schedule.vector_tile)
+    return max(
+        layer.ih.staging(chunk, whole_class=False),
+        *(matrix.staging(tile, whole_class=True) for matrix in _matrices(layer)[1:]),
+    )
 
 
 def _plan_layer(
