@@ -105,10 +105,12 @@ class Cell(Protocol):
     """A cell of one layer, planned."""
 
     def prepare(self, e: Emitter, constants: Constants, scratch: ir.Value) -> None:
-        """Fills the cell's own buffers, once a dispatch."""
+        """Fills the cell's own buffers, once a dispatch; most have none."""
+        return
 
     def begin(self, e: Emitter, step: StepVectors) -> None:
-        """Whatever one step of one batch entry needs before its units."""
+        """Does what one step of one batch entry needs before its units; most need nothing."""
+        return
 
     def units(self, e: Emitter, step: StepVectors, unit: ir.Value, size: int) -> ir.Value:
         """The output of units [unit, unit + size): the next h, before any projection."""

@@ -48,16 +48,10 @@ def plan_gru(pool: ConstantPool, scratch: Scratch, layer: Layer) -> tuple[GateRo
 
 
 @dataclass(frozen=True)
-class GRUCell:
+class GRUCell(Cell):
     """Every gate of every unit."""
 
     hidden: int
-
-    def prepare(self, e: Emitter, constants: Constants, scratch: ir.Value) -> None:
-        """Nothing to fill."""
-
-    def begin(self, e: Emitter, step: StepVectors) -> None:
-        """Nothing to do."""
 
     def units(self, e: Emitter, step: StepVectors, unit: ir.Value, size: int) -> ir.Value:
         """The next state of units [unit, unit + size)."""
@@ -70,7 +64,7 @@ class GRUCell:
 
 
 @dataclass(frozen=True)
-class LiveGRUCell:
+class LiveGRUCell(Cell):
     """The live gates alone; the constant ones are in place from the start.
 
     Attributes:
