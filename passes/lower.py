@@ -35,7 +35,7 @@ from torch_mlir.dialects import arith, tensor
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import Schedule
+from rtmobile_iree.schedule import ACTIVATION_ERROR, Schedule
 
 ARRAYS = 5  # reorder, group_offset, column_offset, column_index, values
 
@@ -46,7 +46,7 @@ class LowerPass:
 
     Attributes:
         vector_width: f32 elements in one vector register of the target.
-        accumulators, vector_tile, time_chunk: see `Schedule`.
+        accumulators, vector_tile, time_chunk, activation_error: see `Schedule`.
     """
 
     name: ClassVar[str] = "bspc-lower"
@@ -55,10 +55,17 @@ class LowerPass:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    activation_error: float = ACTIVATION_ERROR
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
-        schedule = Schedule(self.vector_width, self.accumulators, self.vector_tile, self.time_chunk)
+        schedule = Schedule(
+            self.vector_width,
+            self.accumulators,
+            self.vector_tile,
+            self.time_chunk,
+            self.activation_error,
+        )
         block = module.regions[0].blocks[0]
         ops = packed_ops(module)
         with module.context, ir.Location.unknown():
@@ -138,7 +145,8 @@ def _lower_gru(block: ir.Block, chain: list[ir.Operation], name: str, schedule: 
     pool = ConstantPool()
     layers = [_gru_layer(op) for op in chain]
     plan = plan_gru_stack(pool, layers, batch, states, schedule)
-    pool_bindings, emit = _pool_bindings(pool), Emitter(schedule.vector_width)
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
+    pool_bindings = _pool_bindings(pool)
     f32 = emit.f32
     elements = states * batch * plan.hidden
     bindings = [
@@ -203,7 +211,8 @@ def _gru_layer(op: ir.Operation) -> GRULayer:
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:
     pool = ConstantPool()
     plan = plan_matmul(pool, read_packed(op, 1, "shape"))
-    pool_bindings, emit = _pool_bindings(pool), Emitter(schedule.vector_width)
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
+    pool_bindings = _pool_bindings(pool)
     f32 = emit.f32
     bindings = [
         Binding(f32, plan.matrix.inputs, 0, True),

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from rtmobile_iree.errors import InputError, RTMobileError
 from rtmobile_iree.files import write_atomically
+from rtmobile_iree.schedule import ACTIVATION_ERROR
 
 if TYPE_CHECKING:
     from rtmobile_iree.program import Program
@@ -160,9 +161,12 @@ def compile(
     dynamic_steps: Annotated[
         bool, typer.Option(help="Whether the program takes any number of time steps.")
     ] = True,
+    activation_error: Annotated[
+        float, typer.Option(help="Greatest absolute error of sigmoid and tanh.")
+    ] = ACTIVATION_ERROR,
 ) -> None:
     """Compiles a model to a .vmfb that IREE's own tools run."""
-    program = _compiled(model, target, prune, example_input or (), dynamic_steps)
+    program = _compiled(model, target, prune, example_input or (), dynamic_steps, activation_error)
     program.save(output)
     print_report(program.report)
     out = console()
@@ -170,7 +174,12 @@ def compile(
 
 
 def _compiled(
-    model: str, target: str, prune: str | None, example_input: Sequence[str], dynamic_steps: bool
+    model: str,
+    target: str,
+    prune: str | None,
+    example_input: Sequence[str],
+    dynamic_steps: bool,
+    activation_error: float = ACTIVATION_ERROR,
 ) -> Program:
     """MODEL compiled, with a spinner."""
     from rtmobile_iree.model_source import example_inputs, load_model
@@ -187,7 +196,14 @@ def _compiled(
         inputs = example_inputs(source, example_input)
         source = _pruned(source, prune)
     with err.status("compiling") as status:
-        return compile_program(source, inputs, target, dynamic_steps, progress=status.update)
+        return compile_program(
+            source,
+            inputs,
+            target,
+            dynamic_steps,
+            activation_error=activation_error,
+            progress=status.update,
+        )
 
 
 def _pruned(module: Any, rate: str | None) -> Any:

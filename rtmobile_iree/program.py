@@ -19,6 +19,7 @@ from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.report.encoding import Report
 from rtmobile_iree.runtime import Module
+from rtmobile_iree.schedule import ACTIVATION_ERROR, check_activation_error
 from rtmobile_iree.targets import get_target
 
 if TYPE_CHECKING:
@@ -131,6 +132,7 @@ def compile(
     target: str = "host",
     dynamic_steps: bool = True,
     *,
+    activation_error: float = ACTIVATION_ERROR,
     progress: Progress = lambda step: None,
     driver: str | None = None,
 ) -> Program:
@@ -142,6 +144,7 @@ def compile(
         example_inputs: tensors forward() takes; their shapes and dtypes are the program's.
         target: see `rtmobile_iree.targets`.
         dynamic_steps: the program takes any number of time steps, whatever the example has.
+        activation_error: greatest absolute error of sigmoid and tanh; fewer operations for more.
         progress: called with a few words before each stage.
         driver: IREE HAL driver the program is loaded on; the target's when None.
 
@@ -152,17 +155,23 @@ def compile(
     from rtmobile_iree.iree_backend import compile_text
 
     machine = get_target(target)
+    check_activation_error(activation_error)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
     specs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
-    text = lower_module(imported.module, specs, target, progress)
+    text = lower_module(imported.module, specs, target, progress, activation_error=activation_error)
     progress("compiling with IREE")
     vmfb = compile_text(text, machine)
     return Program(vmfb, driver=driver or machine.driver)
 
 
 def lower_module(
-    module: ir.Module, inputs: Sequence[InputSpec], target: str, progress: Progress
+    module: ir.Module,
+    inputs: Sequence[InputSpec],
+    target: str,
+    progress: Progress,
+    *,
+    activation_error: float = ACTIVATION_ERROR,
 ) -> str:
     """Runs the passes on an imported module and returns the text that IREE compiles."""
     from rtmobile_iree.passes import run_passes
@@ -175,7 +184,7 @@ def lower_module(
     run_passes(module, layout)
     report = build_report(module)
     progress("generating kernels")
-    run_passes(module, cpu_pipeline(machine)[len(layout) :])
+    run_passes(module, cpu_pipeline(machine, activation_error=activation_error)[len(layout) :])
     _annotate(module, {
         REPORT_KEY: report.to_json(),
         INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),
