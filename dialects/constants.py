@@ -30,7 +30,8 @@ def constant(
     """Creates an `arith.constant` of a tensor.
 
     Args:
-        array: f32, i32 or i16 elements; u16 becomes signless i16, bit for bit.
+        array: f32, f16 or integer elements; u16 becomes signless i16, bit for bit, or bf16 when
+            the type says so.
         type: tensor type of the result, with an encoding, say; plain when None.
         loc, ip: as in every MLIR builder.
     """
@@ -45,9 +46,11 @@ def constant(
 
 
 def element_type(dtype: np.dtype) -> ir.Type:
-    """MLIR's type of the elements of an array."""
+    """MLIR's type of the elements of an array; u16 is signless i16."""
     if dtype == np.float32:
         return ir.F32Type.get()
-    if dtype.kind == "i":
+    if dtype == np.float16:
+        return ir.F16Type.get()
+    if dtype.kind == "i" or dtype == np.uint16:
         return ir.IntegerType.get_signless(8 * dtype.itemsize)
     raise TypeError(f"no constant of {dtype} is made here")

@@ -23,6 +23,7 @@ Shape = tuple[int | None, ...]  # None is a dimension known only at run time
 STAGES = ("encoded", "reordered", "merged")
 COUNTS = ("groups", "kept")
 OPTIONAL_COUNTS = ("loads_before", "loads_after")
+VALUE_ELEMENTS = ("f32", "f16", "i16", "i8")  # i16: the bit patterns of bf16
 PACKED_ARRAYS = ("reorder", "group_offset", "column_offset", "column_index", "values")
 GATES = 3
 
@@ -209,7 +210,8 @@ def _packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple
         raise _Broken(f"row_align is {row_align}; use one of {sorted(PANEL_HEIGHTS)}")
     rows, columns = shape
     index = "i16" if columns <= 1 << 16 else "i32"
-    elements = dict(zip(PACKED_ARRAYS, ("i32", "i32", "i32", index, "f32"), strict=True))
+    kinds = ("i32", "i32", "i32", index, VALUE_ELEMENTS)
+    elements = dict(zip(PACKED_ARRAYS, kinds, strict=True))
     values = [op.operands[first + i] for i in range(len(PACKED_ARRAYS))]
     sizes = [
         _tensor(value, prefix + name, elements[name], 1)[0]
@@ -222,26 +224,40 @@ def _packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple
         )
     arrays = [constant_array(value) for value in values]
     if all(array is not None for array in arrays):
-        packed_matrix((rows, columns), arrays, row_align)
+        packed_matrix(op, shape_name, arrays)
     return rows, columns
 
 
-def packed_matrix(shape: tuple[int, int], arrays: list[Any], row_align: int) -> PackedMatrix:
-    """The matrix that the operands of a packed op stand for.
+def packed_matrix(op: ir.Operation, shape_name: str, arrays: list[Any]) -> PackedMatrix:
+    """The matrix that a packed op's attributes and these operands stand for.
 
     Args:
-        shape: rows and columns of the matrix.
-        arrays: in the order of PACKED_ARRAYS; column_index as signless i16 or i32.
+        shape_name: the attribute with its rows and columns.
+        arrays: in the order of PACKED_ARRAYS; u16 and bf16 as signless i16.
 
     Raises:
         FormatError: the arrays do not fit one another.
     """
-    reorder, group_offset, column_offset, column_index, values = arrays
-    if column_index.dtype == np.int16:
-        column_index = column_index.view(np.uint16)
-    return PackedMatrix(
-        shape, reorder, group_offset, column_offset, column_index, values, row_align
+    rows, columns = ir.DenseI64ArrayAttr(op.attributes[shape_name])
+    scales = op.attributes.get(scales_attribute(shape_name), None)
+    reorder, group_offset, column_offset, column_index, values = (
+        array.view(np.uint16) if array.dtype == np.int16 else array for array in arrays
     )
+    return PackedMatrix(
+        (rows, columns),
+        reorder,
+        group_offset,
+        column_offset,
+        column_index,
+        values,
+        ir.IntegerAttr(op.attributes["row_align"]).value,
+        np.array([] if scales is None else list(ir.DenseF32ArrayAttr(scales)), np.float32),
+    )
+
+
+def scales_attribute(shape_name: str) -> str:
+    """`scales_ih` of `shape_ih`: the attribute with the scales of i8 values, array<f32>."""
+    return shape_name.replace("shape", "scales")
 
 
 def _title(op: ir.Operation) -> str:
@@ -261,11 +277,13 @@ def _floats(value: ir.Value, name: str, rank: int | None = None) -> Shape:
     return _tensor(value, name, "f32", rank)
 
 
-def _tensor(value: ir.Value, name: str, element: str, rank: int | None = None) -> Shape:
-    """The shape of a value that must be a ranked tensor of these elements."""
-    kind = value.type
-    if not isinstance(kind, ir.RankedTensorType) or str(kind.element_type) != element:
-        raise _Broken(f"{name} is {kind}; use a ranked tensor of {element}")
+def _tensor(
+    value: ir.Value, name: str, element: str | tuple[str, ...], rank: int | None = None
+) -> Shape:
+    """The shape of a value that must be a ranked tensor of one of these elements."""
+    kind, elements = value.type, (element,) if isinstance(element, str) else element
+    if not isinstance(kind, ir.RankedTensorType) or str(kind.element_type) not in elements:
+        raise _Broken(f"{name} is {kind}; use a ranked tensor of {' or '.join(elements)}")
     if rank is not None and kind.rank != rank:
         raise _Broken(f"{name} is {kind}; use {rank} dimensions")
     return tuple(None if kind.is_dynamic_dim(i) else kind.shape[i] for i in range(kind.rank))

@@ -19,25 +19,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import ClassVar
 
 import numpy as np
-from rtmobile_iree.dialects.constants import constant, constant_array
+from rtmobile_iree.dialects.constants import constant, constant_array, element_type
+from rtmobile_iree.dialects.verify import packed_matrix
+from rtmobile_iree.passes.kernels.cells import Layer, PlanCell
 from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch, dynamic_dims
 from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.gru import GRUBuffers, GRUKernel, scratch_elements
-from rtmobile_iree.passes.kernels.gru_plan import GRULayer, GRUStackPlan, plan_gru_stack
+from rtmobile_iree.passes.kernels.gru import plan_gru
 from rtmobile_iree.passes.kernels.matmul import emit_matmul, plan_matmul
 from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool
+from rtmobile_iree.passes.kernels.stack import StackBuffers, StackKernel, scratch_elements
+from rtmobile_iree.passes.kernels.stack_plan import StackPlan, plan_stack
+from rtmobile_iree.passes.weights import walk
 from torch_mlir import ir
 from torch_mlir.dialects import arith, tensor
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import ACTIVATION_ERROR, Schedule
+from rtmobile_iree.schedule import ACTIVATION_ERROR, INTEGER_DOTS, PARTS, Schedule
 
 ARRAYS = 5  # reorder, group_offset, column_offset, column_index, values
+SHAPES = ("shape_ih", "shape_hh", "shape_hr")
+CELLS: dict[str, PlanCell] = {"bspc.packed_gru": plan_gru}
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class LowerPass:
     Attributes:
         vector_width: f32 elements in one vector register of the target.
         accumulators, vector_tile, time_chunk, activation_error: see `Schedule`.
+        integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
+        parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
 
     name: ClassVar[str] = "bspc-lower"
@@ -55,77 +64,64 @@ class LowerPass:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    integer_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
+    parts: str = "+".join(PARTS)
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
+        if self.integer_dot and self.integer_dot not in INTEGER_DOTS:
+            known = ", ".join(INTEGER_DOTS)
+            raise CompileError(f"bspc-lower: integer_dot = {self.integer_dot}; use one of {known}")
         schedule = Schedule(
             self.vector_width,
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
+            INTEGER_DOTS.get(self.integer_dot),
             self.activation_error,
+            tuple(part for part in self.parts.split("+") if part),
         )
         block = module.regions[0].blocks[0]
-        ops = packed_ops(module)
         with module.context, ir.Location.unknown():
-            for number, chain in enumerate(gru_chains(ops["bspc.packed_gru"])):
-                _lower_gru(block, chain, f"rtmobile_gru_{number}", schedule)
-            for number, op in enumerate(ops["bspc.packed_matmul"]):
+            for kind in CELLS:
+                for number, chain in enumerate(chains(packed_ops(module, kind))):
+                    name = f"rtmobile_{kind.removeprefix('bspc.packed_')}_{number}"
+                    _lower_stack(block, chain, name, schedule)
+            for number, op in enumerate(packed_ops(module, "bspc.packed_matmul")):
                 _lower_matmul(block, op, f"rtmobile_matmul_{number}", schedule)
 
 
-def packed_ops(module: ir.Operation) -> dict[str, list[ir.Operation]]:
-    """The packed ops of a module by name, in program order."""
-    found: dict[str, list[ir.Operation]] = {"bspc.packed_gru": [], "bspc.packed_matmul": []}
+def packed_ops(module: ir.Operation, kind: str) -> list[ir.Operation]:
+    """The ops of one name, in program order."""
+    return [op for op in walk(module) if op.name == kind]
 
-    def visit(op: ir.Operation) -> ir.WalkResult:
-        if op.name in found:
-            found[op.name].append(op)
-        return ir.WalkResult.ADVANCE
 
-    module.walk(visit, ir.WalkOrder.PRE_ORDER)
+def chains(ops: list[ir.Operation]) -> list[list[ir.Operation]]:
+    """Groups layers of one kind into stacks that one kernel can run, each in order."""
+    found: list[list[ir.Operation]] = []
+    for op in ops:
+        if found and _feeds(found[-1][-1], op):
+            found[-1].append(op)
+        else:
+            found.append([op])
     return found
 
 
-def gru_chains(ops: list[ir.Operation]) -> list[list[ir.Operation]]:
-    """Groups layers into stacks that one kernel can run, each in order."""
-    chains: list[list[ir.Operation]] = []
-    for op in ops:
-        if chains and _feeds(chains[-1][-1], op):
-            chains[-1].append(op)
-        else:
-            chains.append([op])
-    return chains
-
-
 def _feeds(first: ir.Operation, second: ir.Operation) -> bool:
-    """Whether both results of `first` go to x and state of `second`, and nowhere else."""
+    """Whether all results of `first`, y and states, go to x and states of `second`, and nowhere
+    else."""
     uses = [list(result.uses) for result in first.results]
+    inputs = list(second.operands)[: len(uses)]
     return (
         all(len(use) == 1 and use[0].owner == second for use in uses)
-        and second.operands[0] == first.results[0]
-        and second.operands[1] == first.results[1]
+        and list(first.results) == inputs
     )
 
 
 def read_packed(op: ir.Operation, first: int, shape: str) -> PackedMatrix:
     """The matrix whose arrays are operands [first, first + 5) of a packed op."""
-    arrays = [_array(op, i) for i in range(first, first + ARRAYS)]
-    reorder, group_offset, column_offset, column_index, values = arrays
-    rows, columns = ir.DenseI64ArrayAttr(op.attributes[shape])
-    if column_index.dtype == np.int16:
-        column_index = column_index.view(np.uint16)
-    row_align = ir.IntegerAttr(op.attributes["row_align"]).value
-    return PackedMatrix(
-        shape=(rows, columns),
-        reorder=reorder,
-        group_offset=group_offset,
-        column_offset=column_offset,
-        column_index=column_index,
-        values=values,
-        row_align=row_align,
-    )
+    return packed_matrix(op, shape, [_array(op, i) for i in range(first, first + ARRAYS)])
 
 
 def _array(op: ir.Operation, number: int) -> np.ndarray:
@@ -139,73 +135,72 @@ def _array(op: ir.Operation, number: int) -> np.ndarray:
     return array
 
 
-def _lower_gru(block: ir.Block, chain: list[ir.Operation], name: str, schedule: Schedule) -> None:
-    x, state = chain[0].operands[0], chain[0].operands[1]
-    states, batch, _ = ir.RankedTensorType(state.type).shape
+def _lower_stack(block: ir.Block, chain: list[ir.Operation], name: str, schedule: Schedule) -> None:
+    inputs = list(chain[0].operands)[: len(chain[0].results)]
+    shapes = [ir.RankedTensorType(state.type).shape for state in inputs[1:]]
     pool = ConstantPool()
-    layers = [_gru_layer(op) for op in chain]
-    plan = plan_gru_stack(pool, layers, batch, states, schedule)
-    emit = Emitter(schedule.vector_width, schedule.activation_error)
+    layers = [_layer(op) for op in chain]
+    plan = plan_stack(pool, layers, CELLS[chain[0].name], shapes, schedule)
     pool_bindings = _pool_bindings(pool)
-    f32 = emit.f32
-    elements = states * batch * plan.hidden
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
+    f32, states = emit.f32, range(len(shapes))
     bindings = [
-        Binding(f32, batch * plan.inputs, 0, True),
-        Binding(f32, 0, elements, True),
+        Binding(f32, plan.batch * plan.inputs, 0, True),
+        *(Binding(f32, 0, plan.state_elements(i), True) for i in states),
         *pool_bindings,
-        Binding(f32, batch * plan.hidden, 0, False),
-        Binding(f32, 0, elements, False),
+        Binding(f32, plan.batch * plan.outputs, 0, False),
+        *(Binding(f32, 0, plan.state_elements(i), False) for i in states),
         Binding(f32, plan.per_slot, plan.fixed, False),
     ]
 
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
-        x, state, values, index, table, y, next_state, scratch = buffers
-        constants = Constants(values, index, table)
-        io = GRUBuffers(x, state, y, next_state, scratch)
-        GRUKernel(emit, schedule, plan, constants, io, steps).body()
+        given, arrays, made = _split(buffers, len(inputs), len(pool_bindings))
+        io = StackBuffers(given[0], given[1:], made[0], made[1:-1], made[-1])
+        StackKernel(emit, schedule, plan, _constants(pool, arrays), io, steps).body()
 
     define_kernel(block, name, bindings, body)
-    last = chain[-1]
-    with ir.InsertionPoint(last):
-        call = _dispatch_gru(name, chain, pool, plan, x, state)
-    last.results[0].replace_all_uses_with(call.results[0])
-    last.results[1].replace_all_uses_with(call.results[1])
+    with ir.InsertionPoint(chain[-1]):
+        call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan)
+    for before, after in zip(chain[-1].results, call.results, strict=False):
+        before.replace_all_uses_with(after)
     for op in reversed(chain):
         op.erase()
 
 
-def _dispatch_gru(
-    name: str,
-    chain: list[ir.Operation],
-    pool: ConstantPool,
-    plan: GRUStackPlan,
-    x: ir.Value,
-    state: ir.Value,
+def _split(values: Sequence[ir.Value], *counts: int) -> list[tuple[ir.Value, ...]]:
+    """Consecutive parts of these lengths, and the rest."""
+    edges = [0, *accumulate(counts), len(values)]
+    return [tuple(values[first:last]) for first, last in pairwise(edges)]
+
+
+def _dispatch_stack(
+    name: str, chain: list[ir.Operation], arguments: list[ir.Value], plan: StackPlan
 ) -> ir.Operation:
-    y_type, state_type = (ir.RankedTensorType(r.type) for r in chain[-1].results)
+    y_type, *state_types = (ir.RankedTensorType(r.type) for r in chain[-1].results)
     index = ir.IndexType.get()
-    dims = dynamic_dims(x)[: 1 if y_type.is_dynamic_dim(0) else 0]
+    dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]
     steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
     dynamic = ir.ShapedType.get_dynamic_size()
     scratch = ir.RankedTensorType.get([dynamic], ir.F32Type.get())
     return dispatch(
         name,
         steps,
-        [x, state, *_pool_constants(pool)],
-        [(y_type, dims), (state_type, []), (scratch, [scratch_elements(plan, steps)])],
+        arguments,
+        [
+            (y_type, dims),
+            *((kind, []) for kind in state_types),
+            (scratch, [scratch_elements(plan, steps)]),
+        ],
     )
 
 
-def _gru_layer(op: ir.Operation) -> GRULayer:
-    layer = ir.IntegerAttr(op.attributes["layer"]).value
-    biases = 2 + 2 * ARRAYS
-    return GRULayer(
-        layer,
-        read_packed(op, 2, "shape_ih"),
-        read_packed(op, 2 + ARRAYS, "shape_hh"),
-        _array(op, biases),
-        _array(op, biases + 1),
-    )
+def _layer(op: ir.Operation) -> Layer:
+    """The weights of a packed recurrent op: matrices after x and the states, then two biases."""
+    first, biases = len(op.results), len(op.operands) - 2
+    starts = range(first, biases, ARRAYS)
+    matrices = [read_packed(op, start, shape) for start, shape in zip(starts, SHAPES, strict=False)]
+    row = ir.IntegerAttr(op.attributes["layer"]).value
+    return Layer(row, _array(op, biases), _array(op, biases + 1), *matrices)
 
 
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:
@@ -221,8 +216,8 @@ def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedu
     ]
 
     def body(count: ir.Value, buffers: Sequence[ir.Value]) -> None:
-        x, values, index, table, y = buffers
-        emit_matmul(emit, schedule, plan, Constants(values, index, table), (x, y), count)
+        x, *arrays, y = buffers
+        emit_matmul(emit, schedule, plan, _constants(pool, arrays), (x, y), count)
 
     define_kernel(block, name, bindings, body)
     with ir.InsertionPoint(op):
@@ -244,16 +239,20 @@ def _vectors(x: ir.Value) -> ir.Value:
     return total
 
 
+def _pool_arrays(pool: ConstantPool) -> list[np.ndarray]:
+    """The kernel's constant buffers in the order of its bindings."""
+    return [pool.values(), pool.index(), pool.table(), *pool.narrow().values()]
+
+
 def _pool_bindings(pool: ConstantPool) -> list[Binding]:
-    index = ir.IntegerType.get_signless(16 if pool.index().dtype == np.uint16 else 32)
-    return [
-        Binding(ir.F32Type.get(), 0, pool.values().size, True),
-        Binding(index, 0, pool.index().size, True),
-        Binding(ir.IntegerType.get_signless(32), 0, pool.table().size, True),
-    ]
+    return [Binding(element_type(a.dtype), 0, a.size, True) for a in _pool_arrays(pool)]
 
 
 def _pool_constants(pool: ConstantPool) -> list[ir.Value]:
-    index = pool.index()
-    signless = index.view(np.int16) if index.dtype == np.uint16 else index
-    return [constant(array) for array in (pool.values(), signless, pool.table())]
+    return [constant(array) for array in _pool_arrays(pool)]
+
+
+def _constants(pool: ConstantPool, buffers: Sequence[ir.Value]) -> Constants:
+    """The same buffers inside the kernel."""
+    values, index, table, *narrow = buffers
+    return Constants(values, index, table, dict(zip(pool.narrow(), narrow, strict=True)))

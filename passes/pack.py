@@ -6,17 +6,23 @@ Rewrites:
     bspc.packed_matmul %x, %reorder, %group_offset, %column_offset, %column_index, %values
 
 and `bspc.gru` likewise. A weight without an encoding becomes one group of all rows and columns.
+Values are stored in the type that the option `values` gives the weight's name (see
+rtmobile_iree/values.py). What rounding loses is in the attribute `value_errors`, a relative error a
+weight; the scales of i8 are in `scales`, `scales_ih` or `scales_hh`.
 
 Assumes: `bspc-reorder` ran.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 from rtmobile_iree.dialects.constants import constant
+from rtmobile_iree.dialects.verify import scales_attribute
 from rtmobile_iree.passes.grouping import dense_group
 from rtmobile_iree.passes.weights import (
     OPERANDS,
@@ -28,8 +34,18 @@ from rtmobile_iree.passes.weights import (
 )
 from torch_mlir import ir
 
-from rtmobile_iree.bspc import Group, PackedMatrix, pack
-from rtmobile_iree.errors import EncodeError
+from rtmobile_iree.bspc import Group, PackedMatrix, convert, pack, panels
+from rtmobile_iree.errors import EncodeError, FormatError
+from rtmobile_iree.values import (
+    ValueRule,
+    check_rules_used,
+    from_storage,
+    parse_rules,
+    relative_error,
+    rule_for,
+)
+
+VALUE_ERRORS = "value_errors"
 
 
 def pack_weight(weight: Weight, name: str) -> PackedMatrix:
@@ -54,21 +70,64 @@ def pack_weight(weight: Weight, name: str) -> PackedMatrix:
     return pack(original, groups)
 
 
+def narrow(matrix: PackedMatrix, rule: ValueRule, name: str) -> tuple[PackedMatrix, float]:
+    """An f32 matrix in the type its rule chooses, and the relative error of that.
+
+    Raises:
+        EncodeError: its weights do not fit the type the rule names.
+    """
+    for kind in rule.candidates:
+        try:
+            narrowed = convert(matrix, kind)
+        except FormatError as error:
+            if rule.limit == np.inf:
+                raise EncodeError(f"bspc-pack: {name}: {error}") from error
+            continue
+        lost = relative_error(matrix.values, _values(narrowed))
+        if lost <= rule.limit:
+            return narrowed, lost
+    return matrix, 0.0
+
+
+def _values(matrix: PackedMatrix) -> NDArray[np.float32]:
+    """Stored values as f32, scales multiplied in."""
+    values = from_storage(matrix.values)
+    if matrix.scales.size:
+        for panel in panels(matrix):
+            part = values[panel.value_start :][: panel.columns * panel.height]
+            scales = np.zeros(panel.height, np.float32)
+            scales[: panel.rows] = matrix.scales[panel.row_start :][: panel.rows]
+            part.reshape(-1, panel.height)[:] *= scales
+    return values
+
+
 @dataclass(frozen=True)
 class PackPass:
-    """Replaces weights by the arrays of the BSPC format."""
+    """Replaces weights by the arrays of the BSPC format.
+
+    Attributes:
+        values: rules that give each weight its value type.
+    """
 
     name: ClassVar[str] = "bspc-pack"
 
+    values: str = "f32"
+
     def run(self, module: ir.Operation) -> None:
-        for op in bspc_ops(module):
-            _pack_op(op)
+        rules = parse_rules(self.values)
+        ops = bspc_ops(module)
+        check_rules_used(rules, [name for op in ops for name in weight_names(op)])
+        for op in ops:
+            _pack_op(op, rules)
 
 
-def _pack_op(op: ir.Operation) -> None:
+def _pack_op(op: ir.Operation, rules: Sequence[ValueRule]) -> None:
     first, count, fixed = OPERANDS[op.name]
-    weights = zip(read_weights(op), weight_names(op), strict=True)
-    packed = [pack_weight(weight, name) for weight, name in weights]
+    packed, errors = [], []
+    for weight, name in zip(read_weights(op), weight_names(op), strict=True):
+        matrix, lost = narrow(pack_weight(weight, name), rule_for(rules, name), name)
+        packed.append(matrix)
+        errors.append(lost)
     operands = list(op.operands)
     attributes = {named: op.attributes[named] for named in op.attributes}
     with op.context, ir.InsertionPoint(op), op.location:
@@ -78,6 +137,11 @@ def _pack_op(op: ir.Operation) -> None:
         )
         for shape, matrix in zip(_shape_attributes(count), packed, strict=True):
             attributes[shape] = ir.DenseI64ArrayAttr.get(matrix.shape)
+            if matrix.scales.size:
+                scales = ir.DenseF32ArrayAttr.get(matrix.scales.tolist())
+                attributes[scales_attribute(shape)] = scales
+        if any(matrix.value_type != "f32" for matrix in packed):
+            attributes[VALUE_ERRORS] = ir.DenseF64ArrayAttr.get(errors)
         arrays = [value for matrix in packed for value in _constants(matrix)]
         new = ir.Operation.create(
             op.name.replace("bspc.", "bspc.packed_"),

@@ -14,7 +14,8 @@ Arrays:
     group_offset  [G+1]  i32  first stored row of each group; the last entry is M'
     column_offset [G+1]  i32  first entry of each group in column_index; the last is its length
     column_index  [..]   u16  the groups' kept columns, ascending in a group (i32 when N > 65536)
-    values        [..]   f32  the groups' panels, one after another
+    values        [..]        the groups' panels, one after another: f32, or narrower (values.py)
+    scales        [M']   f32  i8 only: what the integers of each stored row are multiplied by
 
 A group of R rows is stored as R rounded up to row_align rows (the added rows are zeros), cut
 greedily from the tallest height in PANEL_HEIGHTS down: R = 70 is 72 rows, 64 + 8. A panel is
@@ -33,14 +34,14 @@ kernel walks the columns, loads one x and feeds every row of the panel. `matvec`
                     accumulator[r] += values[value + r] * load
                 value += height
             for r in 0 .. min(height, group_offset[g + 1] - row):
-                y[reorder[row + r]] = accumulator[r]
+                y[reorder[row + r]] = accumulator[r]                  # i8: times scales[row + r]
             row += height
 
 A weight of -0.0 is a zero like any other: it is not kept, and unpacks as 0.0.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +57,7 @@ from rtmobile_iree.bspc_checks import (
     kind,
 )
 from rtmobile_iree.errors import FormatError
+from rtmobile_iree.values import I8_MAX, from_storage, to_storage, value_type
 
 __all__ = [
     "PANEL_HEIGHTS",
@@ -65,6 +67,7 @@ __all__ = [
     "PackedMatrix",
     "Panel",
     "byte_counts",
+    "convert",
     "find_groups",
     "load_counts",
     "matvec",
@@ -112,11 +115,17 @@ class PackedMatrix:
     group_offset: NDArray[np.int32]
     column_offset: NDArray[np.int32]
     column_index: NDArray[np.uint16] | NDArray[np.int32]
-    values: NDArray[np.float32]
+    values: NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint16] | NDArray[np.int8]
     row_align: int = 4
+    scales: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def __post_init__(self) -> None:
         check_packed(self, PANEL_HEIGHTS)
+
+    @property
+    def value_type(self) -> str:
+        """One of `values.VALUE_TYPES`: what `values` holds."""
+        return str(value_type(self.values.dtype))
 
 
 @dataclass(frozen=True)
@@ -141,9 +150,9 @@ class ByteCounts:
     """What a packed matrix takes, in bytes, beside what the same matrix takes dense and in CSR."""
 
     values: int
-    """Nonzero weights, 4 bytes each."""
+    """Nonzero weights, each as many bytes as its type takes, and scales."""
     padding: int
-    """Stored zeros, 4 bytes each: rows added for row_align, and fill where merged rows differ."""
+    """Stored zeros, likewise: rows added for row_align, and fill where merged rows differ."""
     index: int
     """column_index, both offset arrays (4 bytes an entry), and reorder: 2 bytes a row when
     M <= 65536, else 4; nothing when it is the identity 0 .. M - 1, which needs no storing."""
@@ -220,6 +229,39 @@ def pack(
     )
 
 
+def convert(p: PackedMatrix, kind: str) -> PackedMatrix:
+    """The f32 matrix `p` with its values in another type; i8 with the scale max|row| / 127.
+
+    Raises:
+        FormatError: `p` is not f32, or a weight is too large for f16.
+    """
+    if p.value_type != "f32":
+        raise FormatError(f"bspc.convert: values are {p.value_type}; convert from f32")
+    if kind == "f32":
+        return p
+    if kind != "i8":
+        values = to_storage(p.values, kind)
+        if not np.isfinite(from_storage(values)).all():
+            largest = np.abs(p.values).max()
+            raise FormatError(
+                f"bspc.convert {list(p.shape)}: the largest weight, {largest}, is infinite in "
+                f"{kind}; use bf16, i8 or f32"
+            )
+        return replace(p, values=values)
+    quantized = np.empty(p.values.size, np.int8)
+    largest = np.zeros(p.reorder.size, np.float32)
+    for panel in panels(p):
+        weights = _panel_values(p, panel)
+        rows = slice(panel.row_start, panel.row_start + panel.rows)
+        largest[rows] = np.abs(weights[:, : panel.rows]).max(axis=0, initial=0)
+        scale = np.ones(panel.height)
+        scale[: panel.rows] = largest[rows] / np.float64(I8_MAX)
+        scaled = weights / np.where(scale > 0, scale, 1)
+        quantized[panel.value_start :][: weights.size] = to_storage(scaled.ravel(), "i8")
+    scales = (largest / np.float64(I8_MAX)).astype(np.float32)
+    return replace(p, values=quantized, scales=scales)
+
+
 def panel_heights(rows: int, row_align: int = 4) -> tuple[int, ...]:
     """Heights of the panels that store a group of `rows` rows, tallest first; () for no rows."""
     left = -(-rows // row_align) * row_align
@@ -289,15 +331,16 @@ def byte_counts(p: PackedMatrix) -> ByteCounts:
     """Bytes of `p`; `ByteCounts` says how each is counted."""
     rows, columns = p.shape
     nonzeros = int(np.count_nonzero(p.values))
+    width = p.values.itemsize
     row_bytes = np.dtype(index_type(rows)).itemsize
     index = p.column_index.nbytes + p.group_offset.nbytes + p.column_offset.nbytes
     if not np.array_equal(p.reorder, np.arange(rows)):
         index += row_bytes * p.reorder.size
     return ByteCounts(
-        values=4 * nonzeros,
-        padding=4 * (p.values.size - nonzeros),
+        values=width * nonzeros + p.scales.nbytes,
+        padding=width * (p.values.size - nonzeros),
         index=index,
-        total=p.values.nbytes + index,
+        total=p.values.nbytes + p.scales.nbytes + index,
         dense=4 * rows * columns,
         csr=(4 + p.column_index.itemsize) * nonzeros + 4 * (rows + 1),
     )
@@ -326,9 +369,17 @@ def _panel_arrays(
     """Original rows [rows], columns [columns] and weights [columns, height] of one panel."""
     rows = p.reorder[panel.row_start : panel.row_start + panel.rows]
     columns = p.column_index[panel.column_start : panel.column_start + panel.columns]
+    weights = from_storage(_panel_values(p, panel))
+    if p.scales.size:
+        weights[:, : panel.rows] *= p.scales[panel.row_start : panel.row_start + panel.rows]
+    return rows, columns, weights
+
+
+def _panel_values(p: PackedMatrix, panel: Panel) -> NDArray[Any]:
+    """Values of one panel as stored, [columns, height]."""
     size = panel.columns * panel.height
-    weights = p.values[panel.value_start : panel.value_start + size]
-    return rows, columns, weights.reshape(panel.columns, panel.height)
+    stored = p.values[panel.value_start : panel.value_start + size]
+    return stored.reshape(panel.columns, panel.height)
 
 
 def _offsets(sizes: Sequence[int]) -> NDArray[np.int32]:

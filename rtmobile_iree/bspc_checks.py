@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmobile_iree.errors import FormatError
+from rtmobile_iree.values import STORAGE, value_type
 
 _I32_MAX = int(np.iinfo(np.int32).max)
 _PREFIX = "bspc"
@@ -116,7 +117,7 @@ def check_packed(p: Any, heights: tuple[int, ...]) -> None:
         "group_offset": np.int32,
         "column_offset": np.int32,
         "column_index": index_type(p.shape[1]),
-        "values": np.float32,
+        "scales": np.float32,
     }
     for name, dtype in types.items():
         array = getattr(p, name)
@@ -125,6 +126,15 @@ def check_packed(p: Any, heights: tuple[int, ...]) -> None:
                 f"bspc.PackedMatrix {list(p.shape)}: {name} is {kind(array)}; "
                 f"give a one-dimensional {np.dtype(dtype).name} numpy.ndarray"
             )
+    if not isinstance(p.values, np.ndarray) or p.values.ndim != 1 or not value_type(p.values.dtype):
+        known = ", ".join(np.dtype(each).name for each in STORAGE.values())
+        raise FormatError(
+            f"bspc.PackedMatrix {list(p.shape)}: values is {kind(p.values)}; "
+            f"give a one-dimensional numpy.ndarray of {known}"
+        )
+    scales = p.reorder.size if p.values.dtype == np.int8 else 0
+    if p.scales.size != scales:
+        _refuse(p, f"{p.scales.size} scales; values of {p.values.dtype} need {scales}")
     check_row_align(p.row_align, heights)
     _check_offsets(p, "group_offset", "reorder")
     _check_offsets(p, "column_offset", "column_index")

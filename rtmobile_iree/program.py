@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,11 +19,14 @@ from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.report.encoding import Report
 from rtmobile_iree.runtime import Module
-from rtmobile_iree.schedule import ACTIVATION_ERROR, check_activation_error
+from rtmobile_iree.schedule import ACTIVATION_ERROR
 from rtmobile_iree.targets import get_target
+from rtmobile_iree.values import rules_text
 
 if TYPE_CHECKING:
     from torch_mlir import ir
+
+    from rtmobile_iree.pipeline import Options
 
 REPORT_KEY, INPUTS_KEY, TARGET_KEY = "rtmobile.report", "rtmobile.inputs", "rtmobile.target"
 # MLIR's element types -> NumPy's
@@ -132,6 +135,8 @@ def compile(
     target: str = "host",
     dynamic_steps: bool = True,
     *,
+    values: str | Mapping[str, str | float] = "f32",
+    activations: str = "f32",
     activation_error: float = ACTIVATION_ERROR,
     progress: Progress = lambda step: None,
     driver: str | None = None,
@@ -144,6 +149,10 @@ def compile(
         example_inputs: tensors forward() takes; their shapes and dtypes are the program's.
         target: see `rtmobile_iree.targets`.
         dynamic_steps: the program takes any number of time steps, whatever the example has.
+        values: how weights are stored: "f32", "f16", "bf16" or "i8" for all matrices, or rules by
+            name, {"gru.weight_hh_*": "i8", "*": 0.002}, where a number is the greatest relative
+            error (see `rtmobile_iree.values`). The report gives each matrix's error.
+        activations: "f32", or "i8": the inputs of i8 matrices are quantized as they come.
         activation_error: greatest absolute error of sigmoid and tanh; fewer operations for more.
         progress: called with a few words before each stage.
         driver: IREE HAL driver the program is loaded on; the target's when None.
@@ -153,13 +162,14 @@ def compile(
     """
     from rtmobile_iree.frontend import import_module
     from rtmobile_iree.iree_backend import compile_text
+    from rtmobile_iree.pipeline import Options
 
     machine = get_target(target)
-    check_activation_error(activation_error)
+    options = Options(rules_text(values), activations, activation_error)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
     specs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
-    text = lower_module(imported.module, specs, target, progress, activation_error=activation_error)
+    text = lower_module(imported.module, specs, target, options, progress)
     progress("compiling with IREE")
     vmfb = compile_text(text, machine)
     return Program(vmfb, driver=driver or machine.driver)
@@ -169,9 +179,8 @@ def lower_module(
     module: ir.Module,
     inputs: Sequence[InputSpec],
     target: str,
+    options: Options,
     progress: Progress,
-    *,
-    activation_error: float = ACTIVATION_ERROR,
 ) -> str:
     """Runs the passes on an imported module and returns the text that IREE compiles."""
     from rtmobile_iree.passes import run_passes
@@ -179,12 +188,11 @@ def lower_module(
     from rtmobile_iree.report.build import build_report
 
     machine = get_target(target)
-    layout = layout_pipeline()
     progress("finding patterns and packing weights")
-    run_passes(module, layout)
+    run_passes(module, layout_pipeline(options))
     report = build_report(module)
     progress("generating kernels")
-    run_passes(module, cpu_pipeline(machine, activation_error=activation_error)[len(layout) :])
+    run_passes(module, cpu_pipeline(machine, options))
     _annotate(module, {
         REPORT_KEY: report.to_json(),
         INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),

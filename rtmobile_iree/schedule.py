@@ -14,6 +14,7 @@ FMA_IN_FLIGHT = 8  # latency 4 cycles x 2 FMA a cycle on the cores we know (Zen 
 ACTIVATION_ERROR = 1e-6
 # f32 arithmetic alone makes errors of 3e-7; over a tenth a gate is hardly a gate
 ACTIVATION_ERRORS = (4e-7, 0.1)
+PARTS = ("project", "recur", "gates")  # W_ih x; W_hh h; activations and states
 
 
 def check_activation_error(error: float) -> None:
@@ -27,6 +28,35 @@ def check_activation_error(error: float) -> None:
 
 
 @dataclass(frozen=True)
+class IntegerDot:
+    """An instruction that adds four products of bytes to every i32 lane of a register.
+
+    Attributes:
+        name: as in options and messages.
+        intrinsics: LLVM's, by number of lanes.
+        zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
+    """
+
+    name: str
+    intrinsics: tuple[tuple[int, str], ...]
+    zero_point: int
+
+    def intrinsic(self, lanes: int) -> str:
+        """LLVM's intrinsic for registers of so many i32 lanes."""
+        return dict(self.intrinsics)[lanes]
+
+
+INTEGER_DOTS = {
+    dot.name: dot
+    for dot in (
+        IntegerDot("vpdpbusd", tuple((n, f"llvm.x86.avx512.vpdpbusd.{32 * n}")
+                                     for n in (4, 8, 16)), 128),
+        IntegerDot("sdot", ((4, "llvm.aarch64.neon.sdot.v4i32.v16i8"),), 0),
+    )
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Schedule:
     """Choices of the CPU kernel builder.
 
@@ -35,14 +65,19 @@ class Schedule:
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: steps whose input projection is computed before the scan runs over them.
+        dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
         activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
+        parts: what recurrent kernels compute, of `PARTS`: all of them, but to measure the cost of
+            one by leaving it out (docs/roofline.md).
     """
 
     vector_width: int
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    dot: IntegerDot | None = None
     activation_error: float = ACTIVATION_ERROR
+    parts: tuple[str, ...] = PARTS
 
     def __post_init__(self) -> None:
         for name in ("vector_width", "accumulators", "vector_tile"):
@@ -52,6 +87,8 @@ class Schedule:
         if self.time_chunk < 1:
             raise TargetError(f"schedule: time_chunk = {self.time_chunk}; use 1 or more")
         check_activation_error(self.activation_error)
+        if not set(self.parts) <= set(PARTS):
+            raise TargetError(f"schedule: parts {'+'.join(self.parts)}; use some of {PARTS}")
 
     def row_block(self, height: int, vectors: int) -> int:
         """Rows of a panel that one inner loop sums, so that all sums stay in registers."""

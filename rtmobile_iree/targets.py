@@ -24,6 +24,7 @@ class Target:
         vector_registers: number of those.
         driver: IREE HAL driver that runs the module on one thread.
         source: where the figures come from.
+        integer_dot: its integer dot product, a name in `schedule.INTEGER_DOTS`.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Target:
     vector_registers: int
     driver: str
     source: str
+    integer_dot: str | None = None
 
 
 CPU_FLAGS = (
@@ -44,6 +46,11 @@ VECTOR_UNITS = {
     "avx2": (8, 16, "Intel SDM vol. 1, 14.1: 16 registers of 256 bits"),
     "asimd": (4, 32, "Arm ARM A1.4: 32 registers of 128 bits"),
     "sse2": (4, 16, "Intel SDM vol. 1, 11.2: 16 registers of 128 bits"),
+}
+# feature flag -> integer dot product on registers of every width above
+DOT_UNITS = {
+    "avx512_vnni": "vpdpbusd",  # Intel SDM vol. 2, VPDPBUSD
+    "asimddp": "sdot",  # Arm ARM C7.2, SDOT (vector)
 }
 
 
@@ -70,7 +77,8 @@ def host_target() -> Target:
     features = cpu_features()
     unit = next((VECTOR_UNITS[f] for f in VECTOR_UNITS if f in features), (4, 16, "baseline"))
     flags = (*CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
-    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2])
+    dot = next((dot for feature, dot in DOT_UNITS.items() if feature in features), None)
+    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2], dot)
 
 
 @functools.cache

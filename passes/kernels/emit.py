@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from torch_mlir import ir
-from torch_mlir.dialects import arith, memref, scf, vector
+from torch_mlir.dialects import arith, math, memref, scf, vector
 
 from rtmobile_iree.schedule import ACTIVATION_ERROR
 
@@ -36,6 +36,20 @@ class Emitter:
 
     def vector_type(self, length: int) -> ir.VectorType:
         return ir.VectorType.get([length], self.f32)
+
+    def integers(self, length: int) -> ir.VectorType:
+        """vector<length x i32>."""
+        return ir.VectorType.get([length], ir.IntegerType.get_signless(32))
+
+    def scalar(self, value: float) -> ir.Value:
+        """A constant f32."""
+        return arith.constant(self.f32, float(value))
+
+    def integer_splat(self, value: int, length: int) -> ir.Value:
+        """A constant vector<length x i32>."""
+        kind = self.integers(length)
+        number = ir.IntegerAttr.get(kind.element_type, value)
+        return arith.constant(kind, ir.DenseElementsAttr.get_splat(kind, number))
 
     def index(self, value: int) -> ir.Value:
         return arith.constant(ir.IndexType.get(), value)
@@ -116,6 +130,35 @@ class Emitter:
             if length - done >= size:
                 body(self.index(done), size)
                 done += size
+
+    def largest(self, source: ir.Value, offset: ir.Value, length: int) -> ir.Value:
+        """max |source[offset : offset + length]|; a NaN makes it NaN."""
+
+        def magnitude(i: ir.Value, size: int) -> ir.Value:
+            return math.absf(self.vload(source, self.add(offset, i), size))
+
+        def peak(value: ir.Value) -> ir.Value:
+            return vector.reduction(self.f32, vector.CombiningKind.MAXIMUMF, value)
+
+        full = length // self.width * self.width
+        parts = []
+        if full:
+            zeros = [self.splat(0.0, self.width)]
+            (most,) = self.loop(
+                0, full, self.width, zeros,
+                lambda i, m: [arith.maximumf(m, magnitude(i, self.width))],
+            )  # fmt: skip
+            parts.append(peak(most))
+        done, size = full, self.width
+        while done < length:
+            size //= 2
+            if length - done >= size:
+                parts.append(peak(magnitude(self.index(done), size)))
+                done += size
+        total = parts[0]
+        for part in parts[1:]:
+            total = arith.maximumf(total, part)
+        return total
 
     def copy(
         self, source: ir.Value, s0: ir.Value, target: ir.Value, t0: ir.Value, length: int

@@ -1,8 +1,10 @@
 """From BSPC matrices to the constant buffers a kernel walks (NumPy only).
 
-A kernel reads three constant buffers, shared by all its matrices:
+A kernel reads these constant buffers, shared by all its matrices:
 
-- `values` f32: panels in the order they are executed, then bias vectors in stored-row order;
+- `values` f32: panels of f32 in the order they are executed, and for every panel, in stored-row
+  order, its bias; then, of i8, the scales; then, of i8x4, the i32 each sum starts from;
+- one buffer each for panels of f16, bf16 (bit patterns) and i8, where there are any;
 - `index` u16 (i32 when an entry needs it): kept columns of every group, then output positions of
   scattered panels, one a stored row: padding goes where the panel's first row goes, and the kernel
   writes the first row last;
@@ -10,6 +12,13 @@ A kernel reads three constant buffers, shared by all its matrices:
 
 Panels of one height whose output rows are consecutive form a `PanelClass`; so do those whose rows
 are not (row pruning leaves gaps): their results go out one by one through the position list.
+
+Two types are laid out with several columns of a row side by side in one 32-bit lane,
+values[k / lanes][row][k % lanes], the columns filled up to a whole number of lanes:
+
+- `bf16x2`: an f32 register is a shift or a mask away, where widening would take two instructions;
+- `i8x4`: for integer dot products with inputs quantized to bytes. Where these are offset by a zero
+  point, each sum starts from minus that times its row's sum of weights.
 """
 
 from __future__ import annotations
@@ -20,9 +29,15 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
+from rtmobile_iree.schedule import IntegerDot
+from rtmobile_iree.values import from_storage, to_storage, value_type
 
 TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
+LINE = 64  # bytes
+COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
+# Fewer rows than this gain nothing from integer dot products: gathering four bytes costs more.
+DOT_HEIGHT = 16
 
 
 @dataclass(frozen=True)
@@ -31,12 +46,14 @@ class PanelClass:
 
     Attributes:
         height: stored rows of each panel.
+        kind: how its values are stored: a value type, bf16x2 or i8x4.
         scattered: output positions come from the index buffer, else `out` is the first of a run.
         table_start: first row in the table.
         count: number of panels.
     """
 
     height: int
+    kind: str
     scattered: bool
     table_start: int
     count: int
@@ -57,12 +74,19 @@ class MatrixPlan:
     classes: tuple[PanelClass, ...]
     complete: bool
 
+    @property
+    def quantized_input(self) -> bool:
+        """Whether some panels take their input as u8."""
+        return any(each.kind == "i8x4" for each in self.classes)
+
 
 @dataclass
 class ConstantPool:
     """Grows the constant buffers; every `add` returns the absolute offset of what it added."""
 
     _values: list[np.ndarray] = field(default_factory=list)
+    _narrow: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    _narrow_count: dict[str, int] = field(default_factory=dict)
     _index: list[np.ndarray] = field(default_factory=list)
     _table: list[tuple[int, ...]] = field(default_factory=list)
     _value_count: int = 0
@@ -75,6 +99,17 @@ class ConstantPool:
         padding = -flat.size % ALIGN
         self._values += [flat, np.zeros(padding, np.float32)]
         self._value_count += flat.size + padding
+        return start
+
+    def add_weights(self, stored: np.ndarray) -> int:
+        """Appends panels to the buffer of their type, at the next cache line."""
+        kind = str(value_type(stored.dtype))
+        if kind == "f32":
+            return self.add_values(stored)
+        start = self._narrow_count.get(kind, 0)
+        padding = -stored.nbytes % LINE // stored.itemsize
+        self._narrow.setdefault(kind, []).extend([stored, np.zeros(padding, stored.dtype)])
+        self._narrow_count[kind] = start + stored.size + padding
         return start
 
     def add_index(self, index: np.ndarray) -> int:
@@ -90,6 +125,10 @@ class ConstantPool:
 
     def values(self) -> np.ndarray:
         return _joined(self._values, np.float32)
+
+    def narrow(self) -> dict[str, np.ndarray]:
+        """The buffer of every value type but f32 that is in use."""
+        return {kind: np.concatenate(parts) for kind, parts in self._narrow.items()}
 
     def index(self) -> np.ndarray:
         """u16 when every entry fits, else i32."""
@@ -112,6 +151,7 @@ def plan_matrix(
     bias: np.ndarray | None = None,
     positions: np.ndarray | None = None,
     outputs: int | None = None,
+    dot: IntegerDot | None = None,
 ) -> MatrixPlan:
     """Lays one matrix out in the pool.
 
@@ -120,30 +160,90 @@ def plan_matrix(
         bias: [M] f32, what an output starts from; zeros when None.
         positions: [M], where the output of an original row goes; the row itself when None.
         outputs: length of the output vector; M when None.
+        dot: instruction for the tall panels of i8 matrices.
     """
     rows_out = packed.shape[0]
     bias = np.zeros(rows_out, np.float32) if bias is None else bias
     positions = np.arange(rows_out, dtype=np.int32) if positions is None else positions
     columns = pool.add_index(packed.column_index)
     classes = []
-    for key, members in _classes(packed, positions).items():
-        height, scattered = key
-        block = [packed.values[p.value_start :][: height * p.columns] for p in members]
-        value_start = pool.add_values(np.concatenate(block))
+    for (height, scattered), members in _classes(packed, positions).items():
+        kind = _kind(packed.value_type, height, dot)
         table = []
-        for panel in members:
+        panels_of_class = [_panel_weights(packed, panel, kind) for panel in members]
+        value_start = pool.add_weights(np.concatenate(panels_of_class))
+        for panel, weights in zip(members, panels_of_class, strict=True):
             stored = packed.reorder[panel.row_start : panel.row_start + panel.rows]
-            start = np.zeros(height, np.float32)
-            start[: panel.rows] = bias[stored]
             target = np.full(height, positions[stored[0]])
             target[: panel.rows] = positions[stored]
-            out = pool.add_index(target) if scattered else int(target[0])
-            table.append((columns + panel.column_start, panel.columns, value_start,
-                          pool.add_values(start), out))  # fmt: skip
-            value_start += height * panel.columns
-        classes.append(PanelClass(height, scattered, pool.add_table(table), len(table)))
+            column_start, count = columns + panel.column_start, panel.columns
+            if kind in COLUMNS_A_LANE:
+                column_start, count = _lane_columns(pool, packed, panel, kind)
+            table.append((
+                column_start,
+                count,
+                value_start,
+                pool.add_values(_row_constants(packed, panel, bias[stored], weights,
+                                               dot if kind == "i8x4" else None)),
+                pool.add_index(target) if scattered else int(target[0]),
+            ))  # fmt: skip
+            value_start += weights.size
+        first = pool.add_table(table)
+        classes.append(PanelClass(height, kind, scattered, first, len(table)))
     outputs = rows_out if outputs is None else outputs
     return MatrixPlan(outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs)
+
+
+def _kind(value_type: str, height: int, dot: IntegerDot | None) -> str:
+    """How panels of this height store their values."""
+    if value_type == "bf16":
+        return "bf16x2"
+    return "i8x4" if value_type == "i8" and dot and height >= DOT_HEIGHT else value_type
+
+
+def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str) -> np.ndarray:
+    """The stored values of a panel in the order the kernel reads them, flat."""
+    height, columns = panel.height, panel.columns
+    stored = packed.values[panel.value_start :][: height * columns]
+    lanes = COLUMNS_A_LANE.get(kind, 1)
+    if lanes == 1:
+        return stored
+    filled = np.zeros((columns + -columns % lanes, height), stored.dtype)
+    filled[:columns] = stored.reshape(columns, height)
+    if kind == "bf16x2" and columns % lanes:
+        # two halves of the last column: beside a zero, an infinite input would become NaN
+        filled[-2:] = to_storage(from_storage(filled[-2]) / 2, "bf16")
+    return filled.reshape(-1, lanes, height).transpose(0, 2, 1).ravel()
+
+
+def _lane_columns(
+    pool: ConstantPool, packed: PackedMatrix, panel: Panel, kind: str
+) -> tuple[int, int]:
+    """Start of a panel's columns in the index, filled up to whole lanes, and number of lanes."""
+    lanes = COLUMNS_A_LANE[kind]
+    index = packed.column_index[panel.column_start :][: panel.columns]
+    filled = np.pad(index, (0, -index.size % lanes), mode="edge")
+    return pool.add_index(filled), filled.size // lanes
+
+
+def _row_constants(
+    packed: PackedMatrix,
+    panel: Panel,
+    bias: np.ndarray,
+    weights: np.ndarray,
+    dot: IntegerDot | None,
+) -> np.ndarray:
+    """Bias, scales and starts of a panel's rows, each [height], one after another."""
+    height = panel.height
+    parts = [np.zeros(height, np.float32)]
+    parts[0][: panel.rows] = bias
+    if packed.scales.size:
+        parts.append(np.zeros(height, np.float32))
+        parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows]
+    if dot is not None:
+        sums = weights.reshape(-1, height, COLUMNS_A_LANE["i8x4"]).sum(axis=(0, 2), dtype=np.int32)
+        parts.append((-dot.zero_point * sums).astype(np.int32).view(np.float32))
+    return np.concatenate(parts)
 
 
 def _classes(packed: PackedMatrix, positions: np.ndarray) -> dict[tuple[int, bool], list[Panel]]:

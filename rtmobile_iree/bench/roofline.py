@@ -12,10 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rtmobile_iree.passes import run_passes
-from rtmobile_iree.passes.kernels.parts import PARTS
-from rtmobile_iree.passes.lower import LowerPass
-from rtmobile_iree.passes.weights import walk
 
 from rtmobile_iree.bench.machine import machine, versions
 from rtmobile_iree.bench.models import AS_IS, Variant, is_file, make_variant, write_reference
@@ -26,8 +22,12 @@ from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.frontend import import_module
 from rtmobile_iree.iree_backend import compile_text
+from rtmobile_iree.passes import run_passes
+from rtmobile_iree.passes.lower import LowerPass
+from rtmobile_iree.passes.weights import walk
 from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
 from rtmobile_iree.roofline import Bound, Limits, Work, lower_bound, measure_limits, read_work
+from rtmobile_iree.schedule import PARTS
 from rtmobile_iree.targets import Target, get_target
 
 SCHEMA = 1
@@ -134,9 +134,7 @@ def run_roofline(
                 bound = lower_bound(each.work, limits, steps, each.time_chunk)
                 rounds_us = time_programs(each, steps, settings)
                 taken, shares = shares_us(rounds_us)
-                rows.append(
-                    RooflineRow(each.variant.rate, steps, each.work, bound, taken, shares)
-                )
+                rows.append(RooflineRow(each.variant.rate, steps, each.work, bound, taken, shares))
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     return RooflineResults(model, target, limits, tuple(rows), machine(), versions(), now)
 

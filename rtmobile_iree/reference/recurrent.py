@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch_mlir import ir
 
-from rtmobile_iree.bspc import PackedMatrix, matvec
+from rtmobile_iree.bspc import matvec
 from rtmobile_iree.dialects.verify import packed_matrix
 from rtmobile_iree.reference.values import Environment, Step, operands
 
@@ -75,20 +75,16 @@ def _gru(op: ir.Operation, values: Environment) -> list[Any]:
 
 def _packed_matmul(op: ir.Operation, values: Environment) -> list[Any]:
     x, *arrays = operands(op, values)
-    p = _packed(op, "shape", arrays)
+    p = packed_matrix(op, "shape", arrays)
     y = matvec(p, np.ascontiguousarray(x.reshape(-1, x.shape[-1])))
     return [y.reshape(*x.shape[:-1], p.shape[0])]
 
 
 def _packed_gru(op: ir.Operation, values: Environment) -> list[Any]:
     x, state, *arrays, b_ih, b_hh = operands(op, values)
-    ih, hh = _packed(op, "shape_ih", arrays[:5]), _packed(op, "shape_hh", arrays[5:])
+    ih = packed_matrix(op, "shape_ih", arrays[:5])
+    hh = packed_matrix(op, "shape_hh", arrays[5:])
     return gru(x, state, _layer(op), lambda a: matvec(ih, a) + b_ih, lambda a: matvec(hh, a) + b_hh)
-
-
-def _packed(op: ir.Operation, shape: str, arrays: list[Any]) -> PackedMatrix:
-    rows, columns = ir.DenseI64ArrayAttr(op.attributes[shape])
-    return packed_matrix((rows, columns), arrays, op.attributes["row_align"].value)
 
 
 def _layer(op: ir.Operation) -> int:

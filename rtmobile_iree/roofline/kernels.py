@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from rtmobile_iree.passes.kernels.activation import gru_blend, sigmoid, tanh
-from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch
-from rtmobile_iree.passes.kernels.emit import Emitter
 from torch_mlir import ir
 from torch_mlir.dialects import arith, func, tensor
 
 from rtmobile_iree.iree_backend import compile_text
+from rtmobile_iree.passes.kernels.activation import gru_blend, sigmoid, tanh
+from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch
+from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.runtime import Module
 from rtmobile_iree.targets import Target
 

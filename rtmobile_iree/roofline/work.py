@@ -6,14 +6,14 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from torch_mlir import ir
+
+from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.passes.contraction import match_contraction
 from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.kernels.gates import live_gates
 from rtmobile_iree.passes.lower import ARRAYS, read_packed
 from rtmobile_iree.passes.weights import walk
-from torch_mlir import ir
-
-from rtmobile_iree.bspc import PackedMatrix
 
 
 @dataclass(frozen=True)
