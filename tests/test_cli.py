@@ -112,6 +112,11 @@ def test_the_error_of_activations_is_asked_for(tmp_path, capsys):
     assert "activation error 1e-09" in mistake(capsys, *arguments, "1e-9")
 
 
+def test_the_roofline_is_one_cores(capsys):
+    arguments = ["bench", TINY, "--roofline", "--threads", "2"]
+    assert "--threads 2: it is one core's; use 1" in mistake(capsys, *arguments)
+
+
 def test_running_a_compiled_file(vmfb, tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 5, 8)).astype(np.float32)

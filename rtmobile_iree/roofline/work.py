@@ -77,17 +77,19 @@ class Work:
 
 def read_work(module: ir.Module) -> Work:
     """Reads a module after `bspc-pack`."""
-    recurrent, linear, batch = [], [], 1
-    for op in walk(module.operation):
-        if op.name == "bspc.packed_gru":
-            recurrent.append(_gru(op))
-            batch = ir.RankedTensorType(op.operands[0].type).shape[1]
-        elif op.name == "bspc.packed_matmul":
-            linear.append(_linear(op.operands[0], _matrix(read_packed(op, 1, "shape"))))
+    ops = list(walk(module.operation))
+    layers = [op for op in ops if op.name == "bspc.packed_gru"]
+    batch = ir.RankedTensorType(layers[0].operands[0].type).shape[1] if layers else 1
+    linear = []
+    for op in ops:
+        if op.name == "bspc.packed_matmul":
+            weight = _matrix(read_packed(op, 1, "shape"))
+            linear.append(_linear(op.operands[0], weight, batch))
         elif DENSE in op.attributes and (match := match_contraction(op)) is not None:
             kept = int(np.count_nonzero(match.weight))
-            linear.append(_linear(match.x, MatrixWork(kept, kept * match.weight.itemsize)))
-    return Work(tuple(recurrent), tuple(linear), batch)
+            weight = MatrixWork(kept, kept * match.weight.itemsize)
+            linear.append(_linear(match.x, weight, batch))
+    return Work(tuple(map(_gru, layers)), tuple(linear), batch)
 
 
 def gru_activations(r: np.ndarray, z: np.ndarray, n: np.ndarray) -> dict[str, int]:
@@ -111,10 +113,10 @@ def _matrix(packed: PackedMatrix) -> MatrixWork:
     return MatrixWork(kept, kept * packed.values.itemsize)
 
 
-def _linear(x: ir.Value, weight: MatrixWork) -> LinearWork:
-    """`x` [..., N]; an open size counts the steps."""
+def _linear(x: ir.Value, weight: MatrixWork, batch: int) -> LinearWork:
+    """`x` [..., N]; an open size is that of the steps, with or without the batch in it."""
     kind = ir.RankedTensorType(x.type)
-    known = [kind.shape[axis] for axis in range(kind.rank - 1) if not kind.is_dynamic_dim(axis)]
-    is_open = len(known) < kind.rank - 1
-    vectors = math.prod(known)
-    return LinearWork(weight, vectors if is_open else 0, 0 if is_open else vectors)
+    axes = range(kind.rank - 1)
+    if any(kind.is_dynamic_dim(axis) for axis in axes):
+        return LinearWork(weight, batch, 0)
+    return LinearWork(weight, 0, math.prod(kind.shape[axis] for axis in axes))
