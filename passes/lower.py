@@ -44,7 +44,7 @@ from torch_mlir.dialects import arith, tensor
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.kinds import KINDS
-from rtmobile_iree.schedule import Schedule, integer_dot
+from rtmobile_iree.schedule import ACTIVATION_ERROR, PARTS, Schedule, integer_dot
 
 PACKED = "bspc.packed_"
 CELLS: dict[str, PlanCell] = {
@@ -62,8 +62,9 @@ class LowerPass:
 
     Attributes:
         vector_width: f32 elements in one vector register of the target.
-        accumulators, vector_tile, time_chunk: see `Schedule`.
+        accumulators, vector_tile, time_chunk, activation_error: see `Schedule`.
         integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
+        parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
 
     name: ClassVar[str] = "bspc-lower"
@@ -73,6 +74,8 @@ class LowerPass:
     vector_tile: int = 4
     time_chunk: int = 16
     integer_dot: str = ""
+    activation_error: float = ACTIVATION_ERROR
+    parts: str = "+".join(PARTS)
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
@@ -83,6 +86,8 @@ class LowerPass:
             self.vector_tile,
             self.time_chunk,
             dot,
+            self.activation_error,
+            tuple(part for part in self.parts.split("+") if part),
         )
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
@@ -154,7 +159,8 @@ def _lower_stack(
     pool = ConstantPool()
     layers = [_layer(op) for op in chain]
     plan = plan_stack(pool, layers, cell, shapes, schedule)
-    pool_bindings, emit = _pool_bindings(pool), Emitter(schedule.vector_width)
+    pool_bindings = _pool_bindings(pool)
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
     f32, states = emit.f32, range(len(shapes))
     bindings = [
         Binding(f32, plan.batch * plan.inputs, 0, True),
@@ -221,7 +227,8 @@ def _layer(op: ir.Operation) -> Layer:
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:
     pool = ConstantPool()
     plan = plan_matmul(pool, *read_packed(op))
-    pool_bindings, emit = _pool_bindings(pool), Emitter(schedule.vector_width)
+    pool_bindings = _pool_bindings(pool)
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
     f32 = emit.f32
     bindings = [
         Binding(f32, plan.matrix.inputs, 0, True),

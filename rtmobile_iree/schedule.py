@@ -1,15 +1,30 @@
 """What a CPU kernel may choose, and what is legal on a target. Data only; the tuner varies it.
 
-A schedule never changes what is computed, up to the rounding of reordered sums.
+A schedule never changes what is computed, up to the rounding of reordered sums and the error it
+allows the activations.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rtmobile_iree.errors import TargetError
+from rtmobile_iree.errors import InputError, TargetError
 
 FMA_IN_FLIGHT = 8  # latency 4 cycles x 2 FMA a cycle on the cores we know (Zen 4, Cortex-A76, -X1)
+ACTIVATION_ERROR = 1e-6
+# f32 arithmetic alone makes errors of 3e-7; over a tenth a gate is hardly a gate
+ACTIVATION_ERRORS = (4e-7, 0.1)
+PARTS = ("project", "recur", "gates")  # W_ih x; W_hh h; activations and states
+
+
+def check_activation_error(error: float) -> None:
+    """Raises an `InputError` unless sigmoid and tanh can be had with this absolute error."""
+    low, high = ACTIVATION_ERRORS
+    if not low <= error <= high:
+        raise InputError(
+            f"activation error {error:g}: sigmoid and tanh are f32; use {low:g} to {high:g} "
+            f"(the default is {ACTIVATION_ERROR:g}, and 1e-3 does for f16)"
+        )
 
 
 @dataclass(frozen=True)
@@ -64,6 +79,9 @@ class Schedule:
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: steps whose input projection is computed before the scan runs over them.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
+        activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
+        parts: what recurrent kernels compute, of `PARTS`: all of them, but to measure the cost of
+            one by leaving it out (docs/roofline.md).
     """
 
     vector_width: int
@@ -71,6 +89,8 @@ class Schedule:
     vector_tile: int = 4
     time_chunk: int = 16
     dot: IntegerDot | None = None
+    activation_error: float = ACTIVATION_ERROR
+    parts: tuple[str, ...] = PARTS
 
     def __post_init__(self) -> None:
         for name in ("vector_width", "accumulators", "vector_tile"):
@@ -79,6 +99,9 @@ class Schedule:
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
         if self.time_chunk < 1:
             raise TargetError(f"schedule: time_chunk = {self.time_chunk}; use 1 or more")
+        check_activation_error(self.activation_error)
+        if not set(self.parts) <= set(PARTS):
+            raise TargetError(f"schedule: parts {'+'.join(self.parts)}; use some of {PARTS}")
 
     def row_block(self, height: int, vectors: int) -> int:
         """Rows of a panel that one inner loop sums, so that all sums stay in registers."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math, memref, scf, vector
 
+from rtmobile_iree.schedule import ACTIVATION_ERROR
+
 Body = Callable[..., Sequence[ir.Value] | None]
 
 
@@ -22,9 +24,11 @@ class Emitter:
 
     Attributes:
         width: f32 elements in one vector register of the target.
+        activation_error: greatest absolute error of sigmoid and tanh (see `activation`).
     """
 
     width: int
+    activation_error: float = ACTIVATION_ERROR
 
     @property
     def f32(self) -> ir.Type:

@@ -91,7 +91,8 @@ class StackKernel:
         def one_chunk(first: ir.Value) -> None:
             count = e.min(e.sub(self.steps, first), e.index(plan.time_chunk))
             for number, layer in enumerate(plan.layers):
-                self._project(layer, number == 0, first, count)
+                if "project" in self.schedule.parts:
+                    self._project(layer, number == 0, first, count)
                 self._scan(layer, number == len(plan.layers) - 1, first, count)
 
         e.loop(0, self.steps, plan.time_chunk, [], one_chunk)
@@ -196,7 +197,8 @@ class StackKernel:
         state, gh = self._state(layer), Rows(self.buffers.scratch, layer.gh, layer.gates)
 
         def step(t: ir.Value) -> None:
-            self._times(layer.hh, state, gh)
+            if "recur" in self.schedule.parts:
+                self._times(layer.hh, state, gh)
 
             def output(b: ir.Value) -> tuple[ir.Value, ir.Value]:
                 vector = e.add(e.mul(t, plan.batch), b)
@@ -206,8 +208,9 @@ class StackKernel:
                 vector = e.add(e.mul(t, plan.batch), b)
                 self._cell(layer, b, e.add(gi, e.mul(vector, layer.gates)), output)
 
-            e.loop(0, plan.batch, 1, [], entry)
-            if layer.projection is not None:
+            if "gates" in self.schedule.parts:
+                e.loop(0, plan.batch, 1, [], entry)
+            if layer.projection is not None and "recur" in self.schedule.parts:
                 self._project_units(layer, layer.projection, output)
 
         e.loop(0, count, 1, [], step)
