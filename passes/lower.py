@@ -73,6 +73,7 @@ class LowerPass:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    expand: bool = False
     integer_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
     parts: str = "+".join(PARTS)
@@ -85,6 +86,7 @@ class LowerPass:
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
+            self.expand,
             dot,
             self.activation_error,
             tuple(part for part in self.parts.split("+") if part),

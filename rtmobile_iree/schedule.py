@@ -78,6 +78,7 @@ class Schedule:
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: steps whose input projection is computed before the scan runs over them.
+        expand: whether the target expands a register under a mask.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
         activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
         parts: what recurrent kernels compute, of `PARTS`: all of them, but to measure the cost of
@@ -88,6 +89,7 @@ class Schedule:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    expand: bool = False
     dot: IntegerDot | None = None
     activation_error: float = ACTIVATION_ERROR
     parts: tuple[str, ...] = PARTS
@@ -99,6 +101,8 @@ class Schedule:
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
         if self.time_chunk < 1:
             raise TargetError(f"schedule: time_chunk = {self.time_chunk}; use 1 or more")
+        if self.expand and self.vector_width not in (8, 16):
+            raise TargetError(f"schedule: no expansion of {self.vector_width} lanes, only 8 or 16")
         check_activation_error(self.activation_error)
         if not set(self.parts) <= set(PARTS):
             raise TargetError(f"schedule: parts {'+'.join(self.parts)}; use some of {PARTS}")

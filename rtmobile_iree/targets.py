@@ -24,6 +24,7 @@ class Target:
         vector_registers: number of those.
         driver: IREE HAL driver that runs the module on one thread.
         source: where the figures come from.
+        expand: whether it expands a register under a mask.
         integer_dot: its integer dot product, a name in `schedule.INTEGER_DOTS`.
     """
 
@@ -33,6 +34,7 @@ class Target:
     vector_registers: int
     driver: str
     source: str
+    expand: bool = False
     integer_dot: str | None = None
 
 
@@ -79,7 +81,8 @@ def host_target() -> Target:
     unit = next((VECTOR_UNITS[f] for f in VECTOR_UNITS if f in features), (4, 16, "baseline"))
     flags = (*CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
     dot = next((dot for feature, dot in DOT_UNITS.items() if feature in features), None)
-    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2], dot)
+    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2],
+                  "avx512f" in features, dot)  # fmt: skip
 
 
 @functools.cache

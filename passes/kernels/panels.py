@@ -316,7 +316,12 @@ class PanelKernel:
         if not which.scattered:
             start = e.add(offset, fields["out"], row)
             for r, value in enumerate(sums):
-                e.vstore(value, target, e.add(start, r * width))
+                at = e.add(start, r * width)
+                if which.partial:
+                    left = e.sub(fields["rows"], e.index(row + r * width))
+                    e.store_first(value, left, target, at)
+                else:
+                    e.vstore(value, target, at)
             return
         # lane by lane: on Zen 4 a twelfth faster than through memory and a loop over the rows
         for lane in reversed(range(width * len(sums))):

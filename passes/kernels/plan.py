@@ -33,7 +33,7 @@ from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 from rtmobile_iree.schedule import IntegerDot
 from rtmobile_iree.values import from_storage, to_storage, value_type
 
-TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out")
+TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
 COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
@@ -49,6 +49,7 @@ class PanelClass:
         height: stored rows of each panel.
         kind: how its values are stored: a value type, bf16x2 or i8x4.
         scattered: output positions come from the index buffer, else `out` is the first of a run.
+        partial: panels have fewer rows than their height, and are stored under a mask.
         table_start: first row in the table.
         count: number of panels.
         stage: i8x4: bytes set aside for one panel's inputs moved together.
@@ -58,6 +59,7 @@ class PanelClass:
     height: int
     kind: str
     scattered: bool
+    partial: bool
     table_start: int
     count: int
     stage: int = 0
@@ -162,6 +164,7 @@ def plan_matrix(
     positions: np.ndarray | None = None,
     outputs: int | None = None,
     dot: IntegerDot | None = None,
+    masked: bool = False,
 ) -> MatrixPlan:
     """Lays one matrix out in the pool.
 
@@ -170,7 +173,9 @@ def plan_matrix(
         bias: [M] f32, what an output starts from; zeros when None.
         positions: [M], where the output of an original row goes; the row itself when None.
         outputs: length of the output vector; M when None.
-        dot: instruction for the tall panels of i8 matrices.
+        dot: instruction for i8 matrices.
+        masked: a panel with fewer rows than its height is stored under a mask; else its results
+            go out one by one.
     """
     rows_out = packed.shape[0]
     bias = np.zeros(rows_out, np.float32) if bias is None else bias
@@ -178,7 +183,7 @@ def plan_matrix(
     kind = _kind(packed.value_type, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
     classes = []
-    for (height, scattered), members in _classes(packed, positions).items():
+    for (height, scattered, partial), members in _classes(packed, positions, masked).items():
         together = _row_columns(kind, height, dot)
         table, stage = [], 0
         panels_of_class = [_panel_weights(packed, panel, kind, together) for panel in members]
@@ -199,11 +204,12 @@ def plan_matrix(
                 pool.add_values(_row_constants(packed, panel, bias[stored], weights,
                                                dot if kind == "i8x4" else None)),
                 pool.add_index(target) if scattered else int(target[0]),
+                panel.rows,
             ))  # fmt: skip
             value_start += weights.size
         first = pool.add_table(table)
         stage = stage + -stage % COMPRESS + COMPRESS if kind == "i8x4" else 0
-        classes.append(PanelClass(height, kind, scattered, first, len(table), stage,
+        classes.append(PanelClass(height, kind, scattered, partial, first, len(table), stage,
                                   max(_crowded(packed, panel) for panel in members)))  # fmt: skip
     outputs = rows_out if outputs is None else outputs
     return MatrixPlan(outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs)
@@ -275,10 +281,15 @@ def _row_constants(
     return np.concatenate(parts)
 
 
-def _classes(packed: PackedMatrix, positions: np.ndarray) -> dict[tuple[int, bool], list[Panel]]:
-    classes: dict[tuple[int, bool], list[Panel]] = {}
+def _classes(
+    packed: PackedMatrix, positions: np.ndarray, masked: bool
+) -> dict[tuple[int, bool, bool], list[Panel]]:
+    """Panels by height, whether their outputs are scattered, and whether they are masked."""
+    classes: dict[tuple[int, bool, bool], list[Panel]] = {}
     for panel in panels(packed):
         target = positions[packed.reorder[panel.row_start : panel.row_start + panel.rows]]
-        run = panel.rows == panel.height and bool((np.diff(target) == 1).all())
-        classes.setdefault((panel.height, not run), []).append(panel)
+        is_run, is_full = bool((np.diff(target) == 1).all()), panel.rows == panel.height
+        partial = masked and is_run and not is_full
+        key = (panel.height, not (is_run and (is_full or masked)), partial)
+        classes.setdefault(key, []).append(panel)
     return dict(sorted(classes.items(), reverse=True))

@@ -110,9 +110,9 @@ class StackKernel:
         e, batch = self.emit, self.plan.batch
         if layer.ih_start is not None:
             vectors = e.mul(self._slots(), batch)
-            self._fill(layer.ih_start, self._per_slot(layer.gi), vectors, layer.gates)
+            self._fill(layer.ih_start, self._per_slot(layer.gi), vectors, layer.ih.outputs)
         if layer.hh_start is not None:
-            self._fill(layer.hh_start, e.index(layer.gh), e.index(batch), layer.gates)
+            self._fill(layer.hh_start, e.index(layer.gh), e.index(batch), layer.hh.outputs)
         projection = layer.projection
         if projection is not None and projection.start is not None:
             outputs = e.index(projection.outputs)
@@ -146,7 +146,7 @@ class StackKernel:
                 source,
                 [e.add(origin, e.mul(lane, pitch)) for lane in lanes],
                 self.buffers.scratch,
-                [e.add(target, e.mul(lane, layer.gates)) for lane in lanes],
+                [e.add(target, e.mul(lane, layer.ih.outputs)) for lane in lanes],
                 self._quantized(lanes) if quantized else None,
             )
 
@@ -194,7 +194,7 @@ class StackKernel:
         row = plan.batch * plan.outputs
         origin = e.mul(first, row) if is_last else self._per_slot(plan.sequence)
         gi = self._per_slot(layer.gi)
-        state, gh = self._state(layer), Rows(self.buffers.scratch, layer.gh, layer.gates)
+        state, gh = self._state(layer), Rows(self.buffers.scratch, layer.gh, layer.hh.outputs)
 
         def step(t: ir.Value) -> None:
             if "recur" in self.schedule.parts:
@@ -206,7 +206,7 @@ class StackKernel:
 
             def entry(b: ir.Value) -> None:
                 vector = e.add(e.mul(t, plan.batch), b)
-                self._cell(layer, b, e.add(gi, e.mul(vector, layer.gates)), output)
+                self._cell(layer, b, e.add(gi, e.mul(vector, layer.ih.outputs)), output)
 
             if "gates" in self.schedule.parts:
                 e.loop(0, plan.batch, 1, [], entry)
@@ -224,8 +224,10 @@ class StackKernel:
             self.constants,
             self.buffers.scratch,
             gi,
-            e.add(e.mul(b, layer.gates), layer.gh),
+            e.add(e.mul(b, layer.hh.outputs), layer.gh),
             tuple((buffer, e.mul(entry, size)) for buffer, size in sizes),
+            layer.ih_rows,
+            layer.hh_rows,
         )
         layer.cell.begin(e, step)
         if layer.projection is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rtmobile_iree.passes.kernels.cells import Cell, Layer, PlanCell, Scratch
+from rtmobile_iree.passes.kernels.expand import Expansion, plan_rows
 from rtmobile_iree.passes.kernels.plan import LINE, ConstantPool, MatrixPlan, plan_matrix
 
 from rtmobile_iree.bspc import PackedMatrix
@@ -39,17 +40,18 @@ class LayerPlan:
 
     Attributes:
         state: which row of the states the layer owns.
-        gates: length of a vector of gates.
+        ih_rows, hh_rows: how the outputs of ih and hh are read; None where they have no gaps.
         ih_start, hh_start: offsets in values: outputs of pruned rows; None when all are written.
-        gi: scratch per slot where the projected inputs [slots, B, gates] start.
-        gh: scratch offset of the recurrent sums [B, gates].
+        gi: scratch per slot where the projected inputs [slots, B, outputs of ih] start.
+        gh: scratch offset of the recurrent sums [B, outputs of hh].
         projection: None where the units are the outputs.
     """
 
     state: int
     ih: MatrixPlan
     hh: MatrixPlan
-    gates: int
+    ih_rows: Expansion | None
+    hh_rows: Expansion | None
     ih_start: int | None
     hh_start: int | None
     gi: int
@@ -110,7 +112,7 @@ def plan_stack(
     scratch = Scratch()
     rows, batch, outputs = state_shapes[0]
     hidden = outputs if layers[0].w_hr is None else layers[0].w_hr.shape[1]
-    plans = tuple(_plan_layer(pool, scratch, layer, cell, batch, schedule.dot) for layer in layers)
+    plans = tuple(_plan_layer(pool, scratch, layer, cell, batch, schedule) for layer in layers)
     sequence = scratch.take_per_slot(batch * outputs)
     byte_pitch = max(_quantized_columns(plan) for plan in plans)
     input_scales = scratch.take_per_slot(batch) if byte_pitch else 0
@@ -147,21 +149,23 @@ def _plan_layer(
     layer: Layer,
     plan_cell: PlanCell,
     batch: int,
-    dot: IntegerDot | None,
+    schedule: Schedule,
 ) -> LayerPlan:
-    rows, cell = plan_cell(pool, scratch, layer)
-    ih = plan_matrix(pool, layer.w_ih, rows.ih_bias, rows.positions, rows.count, dot)
-    hh = plan_matrix(pool, layer.w_hh, rows.hh_bias, rows.positions, rows.count, dot)
-    kept = rows.positions >= 0
+    width = schedule.vector_width if schedule.expand else 0
+    rows, cell = plan_cell(pool, scratch, layer, width)
+    where, dot = (rows.positions, rows.count, schedule.dot, rows.block), schedule.dot
+    ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where)
+    hh, hh_rows = plan_rows(pool, layer.w_hh, rows.hh_bias, *where)
     return LayerPlan(
         layer.state,
         ih,
         hh,
-        rows.count,
-        None if ih.complete else pool.add_values(rows.ih_bias[kept]),
-        None if hh.complete else pool.add_values(rows.hh_bias[kept]),
-        scratch.take_per_slot(batch * rows.count),
-        scratch.take(batch * rows.count),
+        ih_rows,
+        hh_rows,
+        None if ih.complete else pool.add_values(rows.starts(rows.ih_bias)),
+        None if hh.complete else pool.add_values(rows.starts(rows.hh_bias)),
+        scratch.take_per_slot(batch * ih.outputs),
+        scratch.take(batch * hh.outputs),
         cell,
         None if layer.w_hr is None else _plan_projection(pool, scratch, layer.w_hr, batch, dot),
     )
