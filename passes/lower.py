@@ -36,6 +36,7 @@ from rtmobile_iree.passes.kernels.plan import ConstantPool
 from rtmobile_iree.passes.kernels.rnn import plan_rnn_relu, plan_rnn_tanh
 from rtmobile_iree.passes.kernels.stack import StackBuffers, StackKernel, scratch_elements
 from rtmobile_iree.passes.kernels.stack_plan import StackPlan, plan_stack
+from rtmobile_iree.passes.kernels.values import element
 from rtmobile_iree.passes.weights import walk
 from torch_mlir import ir
 from torch_mlir.dialects import arith, tensor
@@ -43,7 +44,7 @@ from torch_mlir.dialects import arith, tensor
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.kinds import KINDS
-from rtmobile_iree.schedule import INTEGER_DOTS, Schedule
+from rtmobile_iree.schedule import ACTIVATION_ERROR, PARTS, Schedule, integer_dot
 
 PACKED = "bspc.packed_"
 CELLS: dict[str, PlanCell] = {
@@ -61,8 +62,9 @@ class LowerPass:
 
     Attributes:
         vector_width: f32 elements in one vector register of the target.
-        accumulators, vector_tile, time_chunk: see `Schedule`.
+        accumulators, vector_tile, time_chunk, activation_error: see `Schedule`.
         integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
+        parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
 
     name: ClassVar[str] = "bspc-lower"
@@ -71,19 +73,23 @@ class LowerPass:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    expand: bool = False
     integer_dot: str = ""
+    activation_error: float = ACTIVATION_ERROR
+    parts: str = "+".join(PARTS)
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
-        if self.integer_dot and self.integer_dot not in INTEGER_DOTS:
-            known = ", ".join(INTEGER_DOTS)
-            raise CompileError(f"bspc-lower: integer_dot = {self.integer_dot}; use one of {known}")
+        dot = integer_dot(self.integer_dot, self.vector_width) if self.integer_dot else None
         schedule = Schedule(
             self.vector_width,
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
-            INTEGER_DOTS.get(self.integer_dot),
+            self.expand,
+            dot,
+            self.activation_error,
+            tuple(part for part in self.parts.split("+") if part),
         )
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
@@ -155,7 +161,8 @@ def _lower_stack(
     pool = ConstantPool()
     layers = [_layer(op) for op in chain]
     plan = plan_stack(pool, layers, cell, shapes, schedule)
-    pool_bindings, emit = _pool_bindings(pool), Emitter(schedule.vector_width)
+    pool_bindings = _pool_bindings(pool)
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
     f32, states = emit.f32, range(len(shapes))
     bindings = [
         Binding(f32, plan.batch * plan.inputs, 0, True),
@@ -165,10 +172,15 @@ def _lower_stack(
         *(Binding(f32, 0, plan.state_elements(i), False) for i in states),
         Binding(f32, plan.per_slot, plan.fixed, False),
     ]
+    if plan.byte_pitch:
+        per_slot = plan.batch * plan.byte_pitch
+        bindings.append(Binding(element("i8"), per_slot, plan.staging, False))
 
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
         given, arrays, made = _split(buffers, len(inputs), len(pool_bindings))
-        io = StackBuffers(given[0], given[1:], made[0], made[1:-1], made[-1])
+        y, *next_states, scratch = made[: len(shapes) + 2]
+        quantized = made[-1] if plan.byte_pitch else None
+        io = StackBuffers(given[0], given[1:], y, tuple(next_states), scratch, quantized)
         StackKernel(emit, schedule, plan, _constants(pool, arrays), io, steps).body()
 
     define_kernel(block, name, bindings, body)
@@ -194,17 +206,19 @@ def _dispatch_stack(
     dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]
     steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
     dynamic = ir.ShapedType.get_dynamic_size()
-    scratch = ir.RankedTensorType.get([dynamic], ir.F32Type.get())
-    return dispatch(
-        name,
-        steps,
-        arguments,
-        [
-            (y_type, dims),
-            *((kind, []) for kind in state_types),
-            (scratch, [scratch_elements(plan, steps)]),
-        ],
-    )
+    results = [
+        (y_type, dims),
+        *((kind, []) for kind in state_types),
+        (
+            ir.RankedTensorType.get([dynamic], ir.F32Type.get()),
+            [scratch_elements(plan, steps, plan.per_slot, plan.fixed)],
+        ),
+    ]
+    if plan.byte_pitch:
+        bytes_type = ir.RankedTensorType.get([dynamic], element("i8"))
+        size = scratch_elements(plan, steps, plan.batch * plan.byte_pitch, plan.staging)
+        results.append((bytes_type, [size]))
+    return dispatch(name, steps, arguments, results)
 
 
 def _layer(op: ir.Operation) -> Layer:
@@ -215,7 +229,8 @@ def _layer(op: ir.Operation) -> Layer:
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:
     pool = ConstantPool()
     plan = plan_matmul(pool, *read_packed(op))
-    pool_bindings, emit = _pool_bindings(pool), Emitter(schedule.vector_width)
+    pool_bindings = _pool_bindings(pool)
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
     f32 = emit.f32
     bindings = [
         Binding(f32, plan.matrix.inputs, 0, True),

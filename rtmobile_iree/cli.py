@@ -19,8 +19,10 @@ from rich.console import Console
 
 from rtmobile_iree.errors import InputError, RTMobileError
 from rtmobile_iree.files import write_atomically
+from rtmobile_iree.schedule import ACTIVATION_ERROR
 
 if TYPE_CHECKING:
+    from rtmobile_iree.bench import Settings
     from rtmobile_iree.program import Program
     from rtmobile_iree.report.encoding import Report
 
@@ -160,9 +162,12 @@ def compile(
     dynamic_steps: Annotated[
         bool, typer.Option(help="Whether the program takes any number of time steps.")
     ] = True,
+    activation_error: Annotated[
+        float, typer.Option(help="Greatest absolute error of sigmoid and tanh.")
+    ] = ACTIVATION_ERROR,
 ) -> None:
     """Compiles a model to a .vmfb that IREE's own tools run."""
-    program = _compiled(model, target, prune, example_input or (), dynamic_steps)
+    program = _compiled(model, target, prune, example_input or (), dynamic_steps, activation_error)
     program.save(output)
     print_report(program.report)
     out = console()
@@ -170,7 +175,12 @@ def compile(
 
 
 def _compiled(
-    model: str, target: str, prune: str | None, example_input: Sequence[str], dynamic_steps: bool
+    model: str,
+    target: str,
+    prune: str | None,
+    example_input: Sequence[str],
+    dynamic_steps: bool,
+    activation_error: float = ACTIVATION_ERROR,
 ) -> Program:
     """MODEL compiled, with a spinner."""
     from rtmobile_iree.model_source import example_inputs, load_model
@@ -187,7 +197,14 @@ def _compiled(
         inputs = example_inputs(source, example_input)
         source = _pruned(source, prune)
     with err.status("compiling") as status:
-        return compile_program(source, inputs, target, dynamic_steps, progress=status.update)
+        return compile_program(
+            source,
+            inputs,
+            target,
+            dynamic_steps,
+            activation_error=activation_error,
+            progress=status.update,
+        )
 
 
 def _pruned(module: Any, rate: str | None) -> Any:
@@ -264,6 +281,9 @@ def bench(
     target: TargetName = "host",
     json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
     example_input: ExampleInputs = None,
+    roofline: Annotated[
+        bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
+    ] = False,
 ) -> None:
     """Times compiled programs against other engines, in alternating bursts."""
     from rtmobile_iree.bench import Settings, results_table, run_bench
@@ -277,6 +297,9 @@ def bench(
     )
     if json is not None and not json.absolute().parent.is_dir():
         raise InputError(f"--json {json}: no folder {json.absolute().parent}")
+    if roofline:
+        _roofline(model, settings, target, json, example_input or ())
+        return
     with err.status("starting") as status:
         results = run_bench(
             model, settings, inputs=example_input or (), target=target, progress=status.update
@@ -287,6 +310,24 @@ def bench(
     bad = [f"{m.name} at {m.steps} steps" for m in results.measurements if m.status != "ok"]
     if bad:
         raise InputError(f"not timed: {', '.join(bad)}; see the table")
+
+
+def _roofline(
+    model: str, settings: Settings, target: str, json: Path | None, inputs: Sequence[str]
+) -> None:
+    """`bench --roofline`: what the machine allows, what a call takes, and on what."""
+    from rtmobile_iree.bench.roofline import run_roofline
+    from rtmobile_iree.bench.roofline_table import roofline_table
+
+    if settings.threads > 1:
+        raise InputError(f"--roofline --threads {settings.threads}: it is one core's; use 1")
+    with err.status("starting") as status:
+        results = run_roofline(
+            model, settings, inputs=inputs, target=target, progress=status.update
+        )
+    console().print(roofline_table(results))
+    if json is not None:
+        results.save(json)
 
 
 @app.command()

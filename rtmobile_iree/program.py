@@ -19,6 +19,7 @@ from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.report.encoding import Report
 from rtmobile_iree.runtime import Module
+from rtmobile_iree.schedule import ACTIVATION_ERROR
 from rtmobile_iree.targets import get_target
 from rtmobile_iree.values import rules_text
 
@@ -136,6 +137,7 @@ def compile(
     *,
     values: str | Mapping[str, str | float] = "f32",
     activations: str = "f32",
+    activation_error: float = ACTIVATION_ERROR,
     progress: Progress = lambda step: None,
     driver: str | None = None,
 ) -> Program:
@@ -151,6 +153,7 @@ def compile(
             name, {"gru.weight_hh_*": "i8", "*": 0.002}, where a number is the greatest relative
             error (see `rtmobile_iree.values`). The report gives each matrix's error.
         activations: "f32", or "i8": the inputs of i8 matrices are quantized as they come.
+        activation_error: greatest absolute error of sigmoid and tanh; fewer operations for more.
         progress: called with a few words before each stage.
         driver: IREE HAL driver the program is loaded on; the target's when None.
 
@@ -162,7 +165,7 @@ def compile(
     from rtmobile_iree.pipeline import Options
 
     machine = get_target(target)
-    options = Options(rules_text(values), activations)
+    options = Options(rules_text(values), activations, activation_error)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
     specs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]

@@ -31,6 +31,7 @@ class Module:
             config = ireert.Config(driver)
         except (RuntimeError, ValueError) as error:
             raise InputError(f"{name}: no device {driver!r} here: {_first_line(error)}") from error
+        self._device = config.device
         context = ireert.SystemContext(config=config)
         try:
             module = ireert.VmModule.copy_buffer(context.instance, vmfb)
@@ -46,8 +47,14 @@ class Module:
         self.reflection: dict[str, str] = dict(module.lookup_function(FUNCTION).reflection)
         self._function = context.modules[module.name][FUNCTION]
 
-    def __call__(self, inputs: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Runs `main`; arrays in and out are row-major and live on the host."""
+    def place(self, array: np.ndarray) -> Any:
+        """The array where the device reads it: an input that is not copied again at each call."""
+        import iree.runtime as ireert
+
+        return ireert.asdevicearray(self._device, np.ascontiguousarray(array))
+
+    def __call__(self, inputs: Sequence[Any]) -> tuple[np.ndarray, ...]:
+        """Runs `main` on row-major arrays, or on what `place` returned; results are on the host."""
         results: Any = self._function(*inputs)
         results = results if isinstance(results, tuple | list) else (results,)
         return tuple(np.array(result.to_host()) for result in results)

@@ -103,6 +103,20 @@ def test_compiling_says_what_is_encoded_and_what_stayed_dense(tmp_path, capsys):
     assert f"{path}: {path.stat().st_size:,} bytes" in out
 
 
+def test_the_error_of_activations_is_asked_for(tmp_path, capsys):
+    path = tmp_path / "rough.vmfb"
+    arguments = ["compile", TINY, "--output", str(path), "--activation-error"]
+    assert run(*arguments, "1e-3") == 0
+    assert path.stat().st_size
+    capsys.readouterr()
+    assert "activation error 1e-09" in mistake(capsys, *arguments, "1e-9")
+
+
+def test_the_roofline_is_one_cores(capsys):
+    arguments = ["bench", TINY, "--roofline", "--threads", "2"]
+    assert "--threads 2: it is one core's; use 1" in mistake(capsys, *arguments)
+
+
 def test_running_a_compiled_file(vmfb, tmp_path, capsys):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 5, 8)).astype(np.float32)

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math, memref, scf, vector
 
+from rtmobile_iree.schedule import ACTIVATION_ERROR
+
 Body = Callable[..., Sequence[ir.Value] | None]
 
 
@@ -22,9 +24,11 @@ class Emitter:
 
     Attributes:
         width: f32 elements in one vector register of the target.
+        activation_error: greatest absolute error of sigmoid and tanh (see `activation`).
     """
 
     width: int
+    activation_error: float = ACTIVATION_ERROR
 
     @property
     def f32(self) -> ir.Type:
@@ -84,6 +88,29 @@ class Emitter:
 
     def vstore(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
         vector.store(value, target, [offset])
+
+    def expand(
+        self, source: ir.Value, offset: ir.Value, mask: ir.Value, gaps: ir.Value
+    ) -> ir.Value:
+        """Puts consecutive elements from `offset` on where the mask is set, `gaps` elsewhere.
+
+        Args:
+            mask: an integer, the lowest bit first; as wide as `gaps` has elements, or wider.
+        """
+        lanes = ir.VectorType(gaps.type).shape[0]
+        bits = ir.IntegerType.get_signless(lanes)
+        if mask.type != bits:
+            mask = arith.trunci(bits, mask)
+        single = vector.broadcast(ir.VectorType.get([1], bits), mask)
+        chosen = vector.bitcast(ir.VectorType.get([lanes], _bit()), single)
+        return vector.expandload(gaps.type, source, [offset], chosen, gaps)
+
+    def store_first(
+        self, value: ir.Value, count: ir.Value, target: ir.Value, offset: ir.Value
+    ) -> None:
+        """Stores the first `count` elements of a vector (index value; all when it is more)."""
+        kind = ir.VectorType.get(ir.VectorType(value.type).shape, _bit())
+        vector.maskedstore(target, [offset], vector.create_mask(kind, [count]), value)
 
     def lane(self, value: ir.Value, number: int) -> ir.Value:
         """One element of a vector."""
@@ -166,6 +193,10 @@ class Emitter:
             self.vstore(value, target, self.add(t0, i))
 
         self.pieces(length, piece)
+
+
+def _bit() -> ir.Type:
+    return ir.IntegerType.get_signless(1)
 
 
 def _is(term: ir.Value | int, number: int) -> bool:

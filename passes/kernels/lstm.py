@@ -29,9 +29,11 @@ from torch_mlir.dialects import arith
 GATES = 4
 
 
-def plan_lstm(pool: ConstantPool, scratch: Scratch, layer: Layer) -> tuple[GateRows, Cell]:
+def plan_lstm(
+    pool: ConstantPool, scratch: Scratch, layer: Layer, width: int
+) -> tuple[GateRows, Cell]:
     """All rows of an LSTM layer, and its cell."""
-    rows = every_row(layer, np.ones(layer.b_hh.size, bool))
+    rows = every_row(layer, np.ones(layer.b_hh.size, bool), GATES, width)
     return rows, LSTMCell(rows.count // GATES)
 
 

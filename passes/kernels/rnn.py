@@ -43,8 +43,10 @@ class RNNCell(Cell):
 def plan_rnn(activation: Activation) -> PlanCell:
     """Plans cells with this activation."""
 
-    def plan(pool: ConstantPool, scratch: Scratch, layer: Layer) -> tuple[GateRows, Cell]:
-        return every_row(layer, np.ones(layer.b_hh.size, bool)), RNNCell(activation)
+    def plan(
+        pool: ConstantPool, scratch: Scratch, layer: Layer, width: int
+    ) -> tuple[GateRows, Cell]:
+        return every_row(layer, np.ones(layer.b_hh.size, bool), 1, width), RNNCell(activation)
 
     return plan
 
