@@ -119,3 +119,131 @@ func.func @packed_gru(%x: tensor<?x1x5xf32>, %state: tensor<1x1x1xf32>, %r: tens
       -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>)
   return %y, %next : tensor<?x1x1xf32>, tensor<1x1x1xf32>
 }
+
+// CHECK: rnn_plain
+// CHECK: "bspc.rnn_tanh"(%{{[^)]*}}) {layer = 0 : i64}
+// CHECK: "bspc.rnn_relu"(%{{[^)]*}}) {layer = 1 : i64}
+// CSE: rnn_plain
+// CSE: bspc.rnn_tanh
+func.func @rnn_plain(%x: tensor<?x2x5xf32>, %state: tensor<2x2x3xf32>, %w_ih: tensor<3x5xf32>,
+    %w_hh: tensor<3x3xf32>, %b: tensor<3xf32>) -> (tensor<?x2x3xf32>, tensor<2x2x3xf32>) {
+  %y, %next = "bspc.rnn_tanh"(%x, %state, %w_ih, %w_hh, %b, %b) {layer = 0 : i64}
+      : (tensor<?x2x5xf32>, tensor<2x2x3xf32>, tensor<3x5xf32>, tensor<3x3xf32>, tensor<3xf32>,
+         tensor<3xf32>) -> (tensor<?x2x3xf32>, tensor<2x2x3xf32>)
+  %z, %last = "bspc.rnn_relu"(%y, %next, %w_hh, %w_hh, %b, %b) {layer = 1 : i64}
+      : (tensor<?x2x3xf32>, tensor<2x2x3xf32>, tensor<3x3xf32>, tensor<3x3xf32>, tensor<3xf32>,
+         tensor<3xf32>) -> (tensor<?x2x3xf32>, tensor<2x2x3xf32>)
+  return %z, %last : tensor<?x2x3xf32>, tensor<2x2x3xf32>
+}
+
+// CHECK: lstm_plain
+// CHECK: "bspc.lstm"(%{{[^)]*}}) {layer = 1 : i64, name = "lstm.l1"}
+// CSE: lstm_plain
+// CSE: bspc.lstm
+// CSE-NOT: bspc.lstm
+// CSE: return
+func.func @lstm_plain(%x: tensor<?x2x5xf32>, %h: tensor<2x2x3xf32>, %c: tensor<2x2x3xf32>,
+    %w_ih: tensor<12x5xf32>, %w_hh: tensor<12x3xf32>, %b: tensor<12xf32>)
+    -> (tensor<?x2x3xf32>, tensor<2x2x3xf32>, tensor<2x2x3xf32>) {
+  %y, %h1, %c1 = "bspc.lstm"(%x, %h, %c, %w_ih, %w_hh, %b, %b) {layer = 1 : i64, name = "lstm.l1"}
+      : (tensor<?x2x5xf32>, tensor<2x2x3xf32>, tensor<2x2x3xf32>, tensor<12x5xf32>,
+         tensor<12x3xf32>, tensor<12xf32>, tensor<12xf32>)
+      -> (tensor<?x2x3xf32>, tensor<2x2x3xf32>, tensor<2x2x3xf32>)
+  %unused:3 = "bspc.lstm"(%x, %h, %c, %w_ih, %w_hh, %b, %b) {layer = 0 : i64}
+      : (tensor<?x2x5xf32>, tensor<2x2x3xf32>, tensor<2x2x3xf32>, tensor<12x5xf32>,
+         tensor<12x3xf32>, tensor<12xf32>, tensor<12xf32>)
+      -> (tensor<?x2x3xf32>, tensor<2x2x3xf32>, tensor<2x2x3xf32>)
+  return %y, %h1, %c1 : tensor<?x2x3xf32>, tensor<2x2x3xf32>, tensor<2x2x3xf32>
+}
+
+// One order for the rows of all three weights: 4 + 4 + 1.
+// CHECK: lstmp_reordered
+// CHECK: "bspc.lstmp"
+// CHECK-SAME: tensor<9xi32>) -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>)
+func.func @lstmp_reordered(%x: tensor<?x1x5xf32>, %h: tensor<1x1x1xf32>, %c: tensor<1x1x1xf32>,
+    %w_ih: tensor<4x5xf32>, %w_hh: tensor<4x1xf32>, %w_hr: tensor<1x1xf32>, %b: tensor<4xf32>)
+    -> tensor<?x1x1xf32> {
+  %r = arith.constant dense<[3, 2, 1, 0, 0, 1, 3, 2, 0]> : tensor<9xi32>
+  %y, %h1, %c1 = "bspc.lstmp"(%x, %h, %c, %w_ih, %w_hh, %w_hr, %b, %b, %r) {layer = 0 : i64}
+      : (tensor<?x1x5xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>, tensor<4x5xf32>,
+         tensor<4x1xf32>, tensor<1x1xf32>, tensor<4xf32>, tensor<4xf32>, tensor<9xi32>)
+      -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>)
+  return %y : tensor<?x1x1xf32>
+}
+
+// CHECK: packed_rnn_tanh
+// CHECK: "bspc.packed_rnn_tanh"
+// CHECK-SAME: shape_hh = array<i64: 1, 1>, shape_ih = array<i64: 1, 5>
+func.func @packed_rnn_tanh(
+    %x: tensor<?x1x5xf32>, %h: tensor<1x1x1xf32>, %r: tensor<1xi32>, %o: tensor<2xi32>,
+    %i: tensor<5xi16>, %v: tensor<20xf32>, %i1: tensor<1xi16>, %v1: tensor<4xf32>,
+    %b: tensor<1xf32>)
+    -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>) {
+  %y:2 = "bspc.packed_rnn_tanh"(
+      %x, %h, %r, %o, %o, %i, %v, %r, %o, %o, %i1, %v1, %b, %b)
+      {layer = 0 : i64, row_align = 4 : i64,
+       shape_hh = array<i64: 1, 1>, shape_ih = array<i64: 1, 5>}
+      : (tensor<?x1x5xf32>, tensor<1x1x1xf32>, tensor<1xi32>, tensor<2xi32>, tensor<2xi32>,
+         tensor<5xi16>, tensor<20xf32>, tensor<1xi32>, tensor<2xi32>, tensor<2xi32>,
+         tensor<1xi16>, tensor<4xf32>, tensor<1xf32>, tensor<1xf32>)
+      -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>)
+  return %y#0, %y#1 : tensor<?x1x1xf32>, tensor<1x1x1xf32>
+}
+
+// CHECK: packed_rnn_relu
+// CHECK: "bspc.packed_rnn_relu"
+// CHECK-SAME: shape_hh = array<i64: 1, 1>, shape_ih = array<i64: 1, 5>
+func.func @packed_rnn_relu(
+    %x: tensor<?x1x5xf32>, %h: tensor<1x1x1xf32>, %r: tensor<1xi32>, %o: tensor<2xi32>,
+    %i: tensor<5xi16>, %v: tensor<20xf32>, %i1: tensor<1xi16>, %v1: tensor<4xf32>,
+    %b: tensor<1xf32>)
+    -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>) {
+  %y:2 = "bspc.packed_rnn_relu"(
+      %x, %h, %r, %o, %o, %i, %v, %r, %o, %o, %i1, %v1, %b, %b)
+      {layer = 0 : i64, row_align = 4 : i64,
+       shape_hh = array<i64: 1, 1>, shape_ih = array<i64: 1, 5>}
+      : (tensor<?x1x5xf32>, tensor<1x1x1xf32>, tensor<1xi32>, tensor<2xi32>, tensor<2xi32>,
+         tensor<5xi16>, tensor<20xf32>, tensor<1xi32>, tensor<2xi32>, tensor<2xi32>,
+         tensor<1xi16>, tensor<4xf32>, tensor<1xf32>, tensor<1xf32>)
+      -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>)
+  return %y#0, %y#1 : tensor<?x1x1xf32>, tensor<1x1x1xf32>
+}
+
+// CHECK: packed_lstm
+// CHECK: "bspc.packed_lstm"
+// CHECK-SAME: shape_hh = array<i64: 4, 1>, shape_ih = array<i64: 4, 5>
+func.func @packed_lstm(
+    %x: tensor<?x1x5xf32>, %h: tensor<1x1x1xf32>, %c: tensor<1x1x1xf32>, %r: tensor<4xi32>,
+    %o: tensor<2xi32>, %i: tensor<5xi16>, %v: tensor<20xf32>, %i1: tensor<1xi16>,
+    %v1: tensor<4xf32>, %b: tensor<4xf32>)
+    -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>) {
+  %y:3 = "bspc.packed_lstm"(
+      %x, %h, %c, %r, %o, %o, %i, %v, %r, %o, %o, %i1, %v1, %b, %b)
+      {layer = 0 : i64, row_align = 4 : i64,
+       shape_hh = array<i64: 4, 1>, shape_ih = array<i64: 4, 5>}
+      : (tensor<?x1x5xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>, tensor<4xi32>, tensor<2xi32>,
+         tensor<2xi32>, tensor<5xi16>, tensor<20xf32>, tensor<4xi32>, tensor<2xi32>,
+         tensor<2xi32>, tensor<1xi16>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>)
+      -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>)
+  return %y#0, %y#1, %y#2 : tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>
+}
+
+// CHECK: packed_lstmp
+// CHECK: "bspc.packed_lstmp"
+// CHECK-SAME: shape_hh = array<i64: 4, 1>, shape_hr = array<i64: 1, 1>, shape_ih = array<i64: 4, 5>
+func.func @packed_lstmp(
+    %x: tensor<?x1x5xf32>, %h: tensor<1x1x1xf32>, %c: tensor<1x1x1xf32>, %r: tensor<4xi32>,
+    %o: tensor<2xi32>, %i: tensor<5xi16>, %v: tensor<20xf32>, %i1: tensor<1xi16>,
+    %v1: tensor<4xf32>, %r1: tensor<1xi32>, %b: tensor<4xf32>)
+    -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>) {
+  %y:3 = "bspc.packed_lstmp"(
+      %x, %h, %c, %r, %o, %o, %i, %v, %r, %o, %o, %i1, %v1, %r1, %o, %o, %i1, %v1, %b, %b)
+      {layer = 0 : i64, row_align = 4 : i64,
+       shape_hh = array<i64: 4, 1>, shape_hr = array<i64: 1, 1>, shape_ih = array<i64: 4, 5>}
+      : (tensor<?x1x5xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>, tensor<4xi32>, tensor<2xi32>,
+         tensor<2xi32>, tensor<5xi16>, tensor<20xf32>, tensor<4xi32>, tensor<2xi32>,
+         tensor<2xi32>, tensor<1xi16>, tensor<4xf32>, tensor<1xi32>, tensor<2xi32>,
+         tensor<2xi32>, tensor<1xi16>, tensor<4xf32>, tensor<4xf32>, tensor<4xf32>)
+      -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>)
+  return %y#0, %y#1, %y#2 : tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x1xf32>
+}

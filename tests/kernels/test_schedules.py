@@ -17,15 +17,17 @@ STEPS = (1, 2, 5, 18)
 
 
 class Model(nn.Module):
-    """Two GRU layers, the second one mostly constant gates, and a ragged output layer."""
+    """Two GRU layers, the second one mostly constant gates, an LSTM with a projection, and a ragged
+    output layer."""
 
     def __init__(self):
         super().__init__()
         self.gru = nn.GRU(9, 37, 2)
-        self.fc = nn.Linear(37, 13)
+        self.lstm = nn.LSTM(37, 19, proj_size=11)
+        self.fc = nn.Linear(11, 13)
         rng = np.random.default_rng(0)
         with torch.no_grad():
-            for name, weight in self.gru.named_parameters():
+            for name, weight in (*self.gru.named_parameters(), *self.lstm.named_parameters()):
                 if "weight" not in name:
                     continue
                 for rows in np.array_split(np.arange(weight.shape[0]), 3):
@@ -35,7 +37,8 @@ class Model(nn.Module):
 
     def forward(self, x, h):
         y, h = self.gru(x, h)
-        return self.fc(y), h
+        y, (_, c) = self.lstm(y)
+        return self.fc(y), h, c
 
 
 @pytest.mark.parametrize(

@@ -78,6 +78,75 @@ func.func @seen_between(%x: tensor<?x1x1xf32>, %s: tensor<2x1x1xf32>)
 
 // -----
 
+// Two LSTM layers are one kernel, which hands on both states.
+// CHECK:       func.func @rtmobile_lstm_0
+// CHECK-NOT:   func.func @rtmobile_lstm_1
+// CHECK-LABEL: func.func @lstm
+// CHECK:       %[[Y:.*]]:4 = "flow.dispatch"({{.*}}, %arg0, %arg1, %arg2, {{.*}}@rtmobile_lstm_0::@rtmobile_lstm_0
+// CHECK-SAME:  -> (tensor<?x1x1xf32>, tensor<2x1x1xf32>, tensor<2x1x1xf32>, tensor<?xf32>)
+// CHECK-NOT:   flow.dispatch
+// CHECK:       return %[[Y]]#0, %[[Y]]#2
+func.func @lstm(%x: tensor<?x1x1xf32>, %h: tensor<2x1x1xf32>, %c: tensor<2x1x1xf32>)
+    -> (tensor<?x1x1xf32>, tensor<2x1x1xf32>) {
+  %w = arith.constant dense<1.0> : tensor<4x1xf32>
+  %b = arith.constant dense<0.0> : tensor<4xf32>
+  %0:3 = "bspc.lstm"(%x, %h, %c, %w, %w, %b, %b) {layer = 0 : i64, name = "lstm.l0"}
+      : (tensor<?x1x1xf32>, tensor<2x1x1xf32>, tensor<2x1x1xf32>, tensor<4x1xf32>,
+         tensor<4x1xf32>, tensor<4xf32>, tensor<4xf32>)
+      -> (tensor<?x1x1xf32>, tensor<2x1x1xf32>, tensor<2x1x1xf32>)
+  %1:3 = "bspc.lstm"(%0#0, %0#1, %0#2, %w, %w, %b, %b) {layer = 1 : i64, name = "lstm.l1"}
+      : (tensor<?x1x1xf32>, tensor<2x1x1xf32>, tensor<2x1x1xf32>, tensor<4x1xf32>,
+         tensor<4x1xf32>, tensor<4xf32>, tensor<4xf32>)
+      -> (tensor<?x1x1xf32>, tensor<2x1x1xf32>, tensor<2x1x1xf32>)
+  return %1#0, %1#2 : tensor<?x1x1xf32>, tensor<2x1x1xf32>
+}
+
+// -----
+
+// A projection: the state is as long as the outputs, the cell as the units.
+// CHECK:       func.func @rtmobile_lstmp_0
+// CHECK-LABEL: func.func @lstmp
+// CHECK:       "flow.dispatch"({{.*}}@rtmobile_lstmp_0::@rtmobile_lstmp_0
+// CHECK-SAME:  -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x2xf32>, tensor<?xf32>)
+// CHECK-NOT:   bspc.
+func.func @lstmp(%x: tensor<?x1x1xf32>, %h: tensor<1x1x1xf32>, %c: tensor<1x1x2xf32>)
+    -> tensor<?x1x1xf32> {
+  %w_ih = arith.constant dense<[[1.], [2.], [3.], [4.], [5.], [6.], [7.], [8.]]> : tensor<8x1xf32>
+  %w_hh = arith.constant dense<1.0> : tensor<8x1xf32>
+  %w_hr = arith.constant dense<[[0., 2.]]> : tensor<1x2xf32>
+  %b = arith.constant dense<0.0> : tensor<8xf32>
+  %y:3 = "bspc.lstmp"(%x, %h, %c, %w_ih, %w_hh, %w_hr, %b, %b)
+      {layer = 0 : i64, name = "lstm.l0"}
+      : (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x2xf32>, tensor<8x1xf32>,
+         tensor<8x1xf32>, tensor<1x2xf32>, tensor<8xf32>, tensor<8xf32>)
+      -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x2xf32>)
+  return %y#0 : tensor<?x1x1xf32>
+}
+
+// -----
+
+// Layers of different kinds are never one kernel, even where one feeds the other.
+// CHECK:       func.func @rtmobile_rnn_relu_0
+// CHECK:       arith.maximumf
+// CHECK:       func.func @rtmobile_rnn_tanh_0
+// CHECK-LABEL: func.func @two_kinds
+// CHECK:       %[[Y:.*]]:3 = "flow.dispatch"({{.*}}@rtmobile_rnn_tanh_0::@rtmobile_rnn_tanh_0
+// CHECK:       %[[Z:.*]]:3 = "flow.dispatch"({{.*}} %[[Y]]#0, %[[Y]]#1, {{.*}}@rtmobile_rnn_relu_0::@rtmobile_rnn_relu_0
+// CHECK:       return %[[Z]]#0
+func.func @two_kinds(%x: tensor<?x1x1xf32>, %s: tensor<2x1x1xf32>) -> tensor<?x1x1xf32> {
+  %w = arith.constant dense<1.0> : tensor<1x1xf32>
+  %b = arith.constant dense<0.0> : tensor<1xf32>
+  %0:2 = "bspc.rnn_tanh"(%x, %s, %w, %w, %b, %b) {layer = 0 : i64, name = "rnn.l0"}
+      : (tensor<?x1x1xf32>, tensor<2x1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>, tensor<1xf32>,
+         tensor<1xf32>) -> (tensor<?x1x1xf32>, tensor<2x1x1xf32>)
+  %1:2 = "bspc.rnn_relu"(%0#0, %0#1, %w, %w, %b, %b) {layer = 1 : i64, name = "rnn.l1"}
+      : (tensor<?x1x1xf32>, tensor<2x1x1xf32>, tensor<1x1xf32>, tensor<1x1xf32>, tensor<1xf32>,
+         tensor<1xf32>) -> (tensor<?x1x1xf32>, tensor<2x1x1xf32>)
+  return %1#0 : tensor<?x1x1xf32>
+}
+
+// -----
+
 // Nothing packed, nothing done.
 // CHECK-LABEL: func.func @other
 // CHECK-NEXT:  linalg.matmul

@@ -42,6 +42,28 @@ func.func @gru(%x: tensor<?x1x2xf32>, %state: tensor<1x1x1xf32>) -> tensor<?x1x1
 
 // -----
 
+// Three weights of an LSTM with a projection.
+// CHECK-LABEL: func.func @lstmp
+// CHECK:       "bspc.packed_lstmp"
+// CHECK-SAME:  shape_hh = array<i64: 8, 1>, shape_hr = array<i64: 1, 2>
+// CHECK-SAME:  shape_ih = array<i64: 8, 1>
+// CHECK-SAME:  weights = ["lstm.l0.ih", "lstm.l0.hh", "lstm.l0.hr"]
+func.func @lstmp(%x: tensor<?x1x1xf32>, %h: tensor<1x1x1xf32>, %c: tensor<1x1x2xf32>)
+    -> tensor<?x1x1xf32> {
+  %w_ih = arith.constant dense<[[1.], [2.], [3.], [4.], [5.], [6.], [7.], [8.]]> : tensor<8x1xf32>
+  %w_hh = arith.constant dense<1.0> : tensor<8x1xf32>
+  %w_hr = arith.constant dense<[[0., 2.]]> : tensor<1x2xf32>
+  %b = arith.constant dense<0.0> : tensor<8xf32>
+  %y:3 = "bspc.lstmp"(%x, %h, %c, %w_ih, %w_hh, %w_hr, %b, %b)
+      {layer = 0 : i64, name = "lstm.l0"}
+      : (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x2xf32>, tensor<8x1xf32>,
+         tensor<8x1xf32>, tensor<1x2xf32>, tensor<8xf32>, tensor<8xf32>)
+      -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<1x1x2xf32>)
+  return %y#0 : tensor<?x1x1xf32>
+}
+
+// -----
+
 // Nothing of ours, nothing done.
 // CHECK-LABEL: func.func @other
 // CHECK-NEXT:  return

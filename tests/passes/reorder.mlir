@@ -72,3 +72,27 @@ func.func @gru(%x: tensor<?x1x1xf32>, %state: tensor<1x1x1xf32>) -> tensor<?x1x1
       tensor<3xf32>, tensor<3xf32>) -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>)
   return %y : tensor<?x1x1xf32>
 }
+
+// -----
+
+// Three weights, one order: those without an encoding keep their rows.
+// CHECK-LABEL: func.func @lstmp
+// CHECK:       dense<[0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7, 1, 0]> : tensor<18xi32>
+// CHECK:       "bspc.lstmp"
+// CHECK-SAME:  tensor<2x2xf32, #bspc.encoding
+func.func @lstmp(%x: tensor<?x1x1xf32>, %state: tensor<1x1x2xf32>, %c: tensor<1x1x2xf32>)
+    -> tensor<?x1x2xf32> {
+  %w_ih = arith.constant dense<1.0> : tensor<8x1xf32>
+  %w_hh = arith.constant dense<1.0> : tensor<8x2xf32>
+  %w_hr = arith.constant dense<[[0., 0.], [0., 3.]]> : tensor<2x2xf32, #bspc.encoding<{
+      stage = "encoded", groups = 1 : i64, kept = 1 : i64, group_offset = array<i64>}>>
+  %b = arith.constant dense<0.0> : tensor<8xf32>
+  %y:3 = "bspc.lstmp"(%x, %state, %c, %w_ih, %w_hh, %w_hr, %b, %b)
+      {layer = 0 : i64, name = "lstm.l0"}
+      : (tensor<?x1x1xf32>, tensor<1x1x2xf32>, tensor<1x1x2xf32>, tensor<8x1xf32>,
+      tensor<8x2xf32>, tensor<2x2xf32, #bspc.encoding<{
+      stage = "encoded", groups = 1 : i64, kept = 1 : i64, group_offset = array<i64>}>>,
+      tensor<8xf32>, tensor<8xf32>)
+      -> (tensor<?x1x2xf32>, tensor<1x1x2xf32>, tensor<1x1x2xf32>)
+  return %y#0 : tensor<?x1x2xf32>
+}
