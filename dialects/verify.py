@@ -173,7 +173,7 @@ def packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple[
         raise Broken(f"row_align is {row_align}; use one of {sorted(PANEL_HEIGHTS)}")
     rows, columns = shape
     index = "i16" if columns <= 1 << 16 else "i32"
-    kinds = ("i32", "i32", "i32", index, VALUE_ELEMENTS)
+    kinds: tuple[str | tuple[str, ...], ...] = ("i32", "i32", "i32", index, VALUE_ELEMENTS)
     elements = dict(zip(PACKED_ARRAYS, kinds, strict=True))
     values = [op.operands[first + i] for i in range(len(PACKED_ARRAYS))]
     sizes = [
