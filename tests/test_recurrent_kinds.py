@@ -164,17 +164,26 @@ def test_a_cell_beside_a_layer_leaves_the_steps_open():
             close([program(x)], [model(x)])
 
 
-@pytest.mark.parametrize("kind", [*LAYERS, "cell"])
-def test_plain_exported_programs_are_pytorchs(kind):
-    layer = nn.LSTMCell(INPUTS, HIDDEN, bias=False) if kind == "cell" else LAYERS[kind](
-        INPUTS, HIDDEN, 2, bias=kind != "lstmp", bidirectional=kind == "lstmp"
-    )  # fmt: skip
-    model = Streaming(layer).eval()
-    leading = (2,) if kind == "cell" else (4 if kind == "lstmp" else 2, 2)
-    x = torch.randn(2, INPUTS) if kind == "cell" else torch.randn(4, 2, INPUTS)
-    example = (x, *states_of(layer, *leading))
-    exported = torch.export.export(model, example, strict=False)
-    imported = import_module(exported)
+def exports(model, example):
+    """What the evaluator makes of a plain torch.export of the model, and the model itself."""
+    imported = import_module(torch.export.export(model, example, strict=False))
     run_passes(imported.module, layout_pipeline())
     with torch.no_grad():
-        close(evaluate(imported.module, *(a.numpy() for a in example)), model(*example))
+        expected = model(*example)
+    return evaluate(imported.module, *(a.numpy() for a in example)), expected
+
+
+@pytest.mark.parametrize("kind", LAYERS)
+@pytest.mark.parametrize(("bias", "bidirectional"), [(True, False), (False, True)])
+def test_exported_layers_are_pytorchs(kind, bias, bidirectional):
+    layer = LAYERS[kind](INPUTS, HIDDEN, 2, bias=bias, bidirectional=bidirectional)
+    states = states_of(layer, 4 if bidirectional else 2, 3)
+    close(*exports(Streaming(layer).eval(), (torch.randn(4, 3, INPUTS), *states)))
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize("bias", [True, False])
+def test_exported_cells_are_pytorchs(kind, bias):
+    cell = CELLS[kind](INPUTS, HIDDEN, bias=bias)
+    got, expected = exports(Streaming(cell).eval(), (torch.randn(3, INPUTS), *states_of(cell, 3)))
+    close(got, expected if isinstance(expected, tuple) else [expected])
