@@ -136,6 +136,20 @@ def test_cells_are_pytorchs(kind, batch, bias, rates):
         ours, theirs = [torch.from_numpy(state) for state in got], expected
 
 
+def test_a_projection_is_stored_as_narrow_as_the_other_weights():
+    layer = LAYERS["lstmp"](INPUTS, HIDDEN, 2).eval()
+    prune(layer, "bsp")
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.copy_(parameter.half().float())
+    x = torch.randn(7, 3, INPUTS)
+    program = rt.compile(layer, x, values="f16")
+    y, states = layer(x)
+    close(program(x), [each.detach() for each in (y, *states)])
+    parts = [m.name for m in program.report.matrices]
+    assert parts == [f"weight_{part}_l{k}" for k in range(2) for part in ("ih", "hh", "hr")]
+
+
 class Decoder(nn.Module):
     """An encoder over any number of steps, then three steps of a cell written out in Python."""
 
