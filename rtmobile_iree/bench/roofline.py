@@ -153,7 +153,8 @@ def make_programs(variant: Variant, steps: int, target: Target) -> Programs:
     Raises:
         InputError: it has no recurrent layer.
     """
-    source = variant.module or Path(variant.model)
+    source = Path(variant.model) if is_file(variant.model) else variant.module
+    assert source is not None
     module = import_module(source, variant.example_inputs(steps)).module
     run_passes(module, layout_pipeline())
     work = read_work(module)
