@@ -1,4 +1,4 @@
-"""The `bspc` dialect: one encoding attribute and four ops.
+"""The `bspc` dialect: one encoding attribute, `matmul`, and in recurrent.py the layers.
 
 Stages of a weight matrix W [M, N]:
 
@@ -11,8 +11,9 @@ An op's meaning is its loop nest below, written with W in its original row order
 is given, row i of the weight operand is row reorder[i] of W; rows of W that are not named are zero.
 Any op may carry `name`, a string: the parameter or layer it came from, for reports and errors.
 
-Read operands of `bspc.matmul` and `bspc.gru` by position: `reorder` is one variadic group at the
-end, which needs no operandSegmentSizes in IR, while the named accessors that `ext` makes do.
+An op has one `reorder` or none, for all its weights: their reorders, one after another.
+Read operands by position: `reorder` is a variadic group at the end, which needs no
+operandSegmentSizes in IR, while the named accessors that `ext` makes do.
 """
 
 from collections.abc import Sequence
@@ -68,38 +69,6 @@ class MatmulOp(BSPC.Operation, name="matmul", traits=[ext.Pure]):
         return verify.matmul(op)
 
 
-class GruOp(BSPC.Operation, name="gru", traits=[ext.Pure]):
-    """One GRU layer over any number of steps; the gates of the weights are stacked r, z, n.
-
-    Reads row `layer` of the state and returns the state with that row replaced, so that the layers
-    of a stack hand the whole state on.
-
-    h = state[layer]                           # x [T, B, I], state [L, B, H] -> y [T, B, H], state
-    for t in T:
-        i = x[t] @ w_ih.T + b_ih;  g = h @ w_hh.T + b_hh
-        r = sigmoid(i_r + g_r);  z = sigmoid(i_z + g_z);  n = tanh(i_n + r * g_n)
-        h = (1 - z) * n + z * h;  y[t] = h
-    state[layer] = h
-
-    `reorder` is empty, or holds one for w_ih and one for w_hh.
-    """
-
-    x: ext.Operand[Any]
-    state: ext.Operand[Any]
-    w_ih: ext.Operand[Any]
-    w_hh: ext.Operand[Any]
-    b_ih: ext.Operand[Any]
-    b_hh: ext.Operand[Any]
-    reorder: Sequence[ext.Operand[Any]]
-    y: ext.Result[Any]
-    next_state: ext.Result[Any]
-    layer: ir.IntegerAttr
-
-    @staticmethod
-    def verify_invariants(op: ir.OpView) -> bool:
-        return verify.gru(op)
-
-
 class PackedMatmulOp(BSPC.Operation, name="packed_matmul", traits=[ext.Pure]):
     """`bspc.matmul` with the arrays of the format in place of the weight.
 
@@ -122,43 +91,3 @@ class PackedMatmulOp(BSPC.Operation, name="packed_matmul", traits=[ext.Pure]):
     @staticmethod
     def verify_invariants(op: ir.OpView) -> bool:
         return verify.packed_matmul(op)
-
-
-class PackedGruOp(BSPC.Operation, name="packed_gru", traits=[ext.Pure]):
-    """`bspc.gru` with the arrays of the format in place of the weights.
-
-    h = state[layer]                           # x [T, B, I], state [L, B, H] -> y [T, B, H], state
-    for t in T:
-        i = b_ih;  g = b_hh                    # shape_ih = [3H, I], shape_hh = [3H, H]
-        for each group, kept column k and row r of the group, as in bspc.packed_matmul:
-            i[.., ih_reorder[r]] += x[t, .., ih_column_index[k]] * ih_values[panel][k, r]
-            g[.., hh_reorder[r]] += h[.., hh_column_index[k]] * hh_values[panel][k, r]
-        r = sigmoid(i_r + g_r);  z = sigmoid(i_z + g_z);  n = tanh(i_n + r * g_n)
-        h = (1 - z) * n + z * h;  y[t] = h
-    state[layer] = h
-    """
-
-    x: ext.Operand[Any]
-    state: ext.Operand[Any]
-    ih_reorder: ext.Operand[Any]
-    ih_group_offset: ext.Operand[Any]
-    ih_column_offset: ext.Operand[Any]
-    ih_column_index: ext.Operand[Any]
-    ih_values: ext.Operand[Any]
-    hh_reorder: ext.Operand[Any]
-    hh_group_offset: ext.Operand[Any]
-    hh_column_offset: ext.Operand[Any]
-    hh_column_index: ext.Operand[Any]
-    hh_values: ext.Operand[Any]
-    b_ih: ext.Operand[Any]
-    b_hh: ext.Operand[Any]
-    y: ext.Result[Any]
-    next_state: ext.Result[Any]
-    layer: ir.IntegerAttr
-    shape_ih: Any  # DenseI64ArrayAttr, which IRDL cannot name; the verifier checks it
-    shape_hh: Any  # DenseI64ArrayAttr, which IRDL cannot name; the verifier checks it
-    row_align: ir.IntegerAttr
-
-    @staticmethod
-    def verify_invariants(op: ir.OpView) -> bool:
-        return verify.packed_gru(op)

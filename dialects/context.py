@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rtmobile_iree.dialects import recurrent  # noqa: F401, its ops join the dialect
 from rtmobile_iree.dialects.bspc import BSPC
 from torch_mlir import ir
 from torch_mlir.dialects import torch as torch_dialect

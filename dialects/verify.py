@@ -25,10 +25,9 @@ COUNTS = ("groups", "kept")
 OPTIONAL_COUNTS = ("loads_before", "loads_after")
 VALUE_ELEMENTS = ("f32", "f16", "i16", "i8")  # i16: the bit patterns of bf16
 PACKED_ARRAYS = ("reorder", "group_offset", "column_offset", "column_index", "values")
-GATES = 3
 
 
-class _Broken(Exception):
+class Broken(Exception):
     """A rule does not hold; the message says which."""
 
 
@@ -36,8 +35,8 @@ Check = Callable[[ir.Operation], None]
 Verifier = Callable[[ir.OpView], bool]
 
 
-def _rules(operands: int, results: int) -> Callable[[Check], Verifier]:
-    """Turns a function that raises `_Broken` or `FormatError` into a verifier.
+def rules(operands: int, results: int) -> Callable[[Check], Verifier]:
+    """Turns a function that raises `Broken` or `FormatError` into a verifier.
 
     Args:
         operands, results: how many the op has at least. These functions run before IRDL counts
@@ -52,7 +51,7 @@ def _rules(operands: int, results: int) -> Callable[[Check], Verifier]:
                 return True
             try:
                 check(operation)
-            except (_Broken, FormatError) as error:
+            except (Broken, FormatError) as error:
                 operation.location.emit_error(f"{_title(operation)}: {error}")
                 return False
             return True
@@ -62,163 +61,127 @@ def _rules(operands: int, results: int) -> Callable[[Check], Verifier]:
     return decorate
 
 
-@_rules(operands=2, results=1)
+@rules(operands=2, results=1)
 def matmul(op: ir.Operation) -> None:
     """x [..., N], w [M', N], optional reorder [M'] -> y [..., M]."""
-    x, y = _floats(op.operands[0], "x"), _floats(op.results[0], "y")
+    x, y = floats(op.operands[0], "x"), floats(op.results[0], "y")
     if not x or len(y) != len(x):
-        raise _Broken(f"x {_text(x)}, y {_text(y)}; use ranks that are equal and 1 or more")
-    (rows,) = _static(y[-1:], "y's last dimension")
-    columns = _weight(op.operands[1], "w", rows, _reorders(op, 2, ("reorder",))[0])
-    _expect("x", x, (*y[:-1], columns))
+        raise Broken(f"x {text(x)}, y {text(y)}; use ranks that are equal and 1 or more")
+    (rows,) = static(y[-1:], "y's last dimension")
+    (columns,) = weights(op, 1, 2, {"w": rows})
+    expect("x", x, (*y[:-1], columns))
 
 
-@_rules(operands=6, results=2)
-def gru(op: ir.Operation) -> None:
-    """x [T, B, I], state [L, B, H], weights [3H, I] and [3H, H], biases [3H] -> y, state."""
-    inputs, hidden = _recurrent(op, 4)
-    reorder_ih, reorder_hh = _reorders(op, 6, ("reorder_ih", "reorder_hh"))
-    columns_ih = _weight(op.operands[2], "w_ih", GATES * hidden, reorder_ih)
-    columns_hh = _weight(op.operands[3], "w_hh", GATES * hidden, reorder_hh)
-    if inputs not in (None, columns_ih):
-        raise _Broken(f"x has {inputs} inputs, w_ih {columns_ih} columns; they must be equal")
-    if columns_hh != hidden:
-        raise _Broken(f"w_hh has {columns_hh} columns, the state {hidden} units; use equal numbers")
-
-
-@_rules(operands=6, results=1)
+@rules(operands=6, results=1)
 def packed_matmul(op: ir.Operation) -> None:
     """x [..., N], the five arrays of W [M, N] -> y [..., M]."""
-    x, y = _floats(op.operands[0], "x"), _floats(op.results[0], "y")
+    x, y = floats(op.operands[0], "x"), floats(op.results[0], "y")
     if not x or len(y) != len(x):
-        raise _Broken(f"x {_text(x)}, y {_text(y)}; use ranks that are equal and 1 or more")
-    rows, columns = _packed(op, 1, "", "shape")
-    _expect("x", x, (*y[:-1], columns))
-    _expect("y", y, (*x[:-1], rows))
+        raise Broken(f"x {text(x)}, y {text(y)}; use ranks that are equal and 1 or more")
+    rows, columns = packed(op, 1, "", "shape")
+    expect("x", x, (*y[:-1], columns))
+    expect("y", y, (*x[:-1], rows))
 
 
-@_rules(operands=14, results=2)
-def packed_gru(op: ir.Operation) -> None:
-    """x [T, B, I], state [L, B, H], five arrays a weight, biases [3H] -> y, state."""
-    inputs, hidden = _recurrent(op, 12)
-    shape_ih, shape_hh = _packed(op, 2, "ih_", "shape_ih"), _packed(op, 7, "hh_", "shape_hh")
-    columns = shape_ih[1] if inputs is None else inputs
-    for name, shape, expected in (
-        ("shape_ih", shape_ih, (GATES * hidden, columns)),
-        ("shape_hh", shape_hh, (GATES * hidden, hidden)),
-    ):
-        if shape != expected:
-            raise _Broken(f"{name} is {list(shape)}; the operands need {list(expected)}")
-
-
-def _recurrent(op: ir.Operation, bias: int) -> tuple[int | None, int]:
-    """Checks what both forms of a GRU share; returns I and H.
+def weights(op: ir.Operation, first: int, fixed: int, rows: dict[str, int]) -> list[int]:
+    """Checks weights [M', N], and their reorder where there is one.
 
     Args:
-        bias: number of the operand b_ih; b_hh follows.
+        first, fixed: number of the first weight, and of the operand after the fixed ones.
+        rows: name -> M original rows.
+
+    Returns:
+        N of each.
     """
-    x, state = _floats(op.operands[0], "x", 3), _floats(op.operands[1], "state", 3)
-    y = _floats(op.results[0], "y", 3)
-    (hidden,) = _static(state[-1:], "the state's last dimension")
-    _expect("state", state, (None, x[1], hidden))
-    _expect("y", y, (x[0], x[1], hidden))
-    _expect("the state that is returned", _floats(op.results[1], "next state", 3), state)
-    for i, name in enumerate(("b_ih", "b_hh")):
-        _expect(name, _floats(op.operands[bias + i], name, 1), (GATES * hidden,))
-    layer = _integer(op, "layer")
-    if layer < 0 or (state[0] is not None and layer >= state[0]):
-        raise _Broken(f"layer {layer} of a state {_text(state)}; use 0 to its first dimension - 1")
-    return x[2], hidden
-
-
-def _reorders(op: ir.Operation, fixed: int, names: tuple[str, ...]) -> list[ir.Value | None]:
-    """The reorder operands after the fixed ones: all or none."""
-    values = list(op.operands)[fixed:]
-    if len(values) not in (0, len(names)):
-        raise _Broken(f"{len(values)} reorder operands; give none, or {' and '.join(names)}")
-    return values or [None] * len(names)
-
-
-def _weight(value: ir.Value, name: str, rows: int, reorder: ir.Value | None) -> int:
-    """Checks a weight [M', N] against its M original rows; returns N."""
-    stored, columns = _static(_floats(value, name, 2), name)
-    if reorder is not None:
-        _reorder(reorder, f"the reorder of {name}", stored, rows)
-    elif stored != rows:
-        raise _Broken(f"{name} {[stored, columns]} without a reorder; the results need {rows} rows")
-    encoding = ir.RankedTensorType(value.type).encoding
-    if encoding is not None:
+    values = list(op.operands)[first : first + len(rows)]
+    shapes = [static(floats(v, name, 2), name) for v, name in zip(values, rows, strict=True)]
+    reorders = list(op.operands)[fixed:]
+    if len(reorders) > 1:
+        raise Broken(f"{len(reorders)} reorder operands; give one for all weights, or none")
+    for (name, needed), value, (stored, columns) in zip(rows.items(), values, shapes, strict=True):
+        if not reorders and stored != needed:
+            raise Broken(
+                f"{name} {[stored, columns]} without a reorder; the results need {needed} rows"
+            )
+        encoding = ir.RankedTensorType(value.type).encoding
+        if encoding is None:
+            continue
         stage = _encoding(encoding, name, stored, constant_array(value))
-        if stage != "encoded" and reorder is None:
-            raise _Broken(f'{name}: stage "{stage}" without a reorder; give the rows in order')
-    return columns
+        if stage != "encoded" and not reorders:
+            raise Broken(f'{name}: stage "{stage}" without a reorder; give the rows in order')
+    if reorders:
+        _reorder(reorders[0], [stored for stored, _ in shapes], rows)
+    return [columns for _, columns in shapes]
 
 
-def _reorder(value: ir.Value, name: str, stored: int, rows: int) -> None:
-    _expect(name, _tensor(value, name, "i32", 1), (stored,))
+def _reorder(value: ir.Value, stored: list[int], rows: dict[str, int]) -> None:
+    """Checks the reorder of weights with so many stored rows, one after another."""
+    expect("reorder", tensor(value, "reorder", "i32", 1), (sum(stored),))
     array = constant_array(value)
     if array is None:
         return
-    if ((array < 0) | (array >= rows)).any() or np.unique(array).size != array.size:
-        raise _Broken(f"{name} must hold distinct rows of 0 to {rows - 1}")
+    parts = np.split(array, np.cumsum(stored)[:-1])
+    for (name, needed), part in zip(rows.items(), parts, strict=True):
+        if ((part < 0) | (part >= needed)).any() or np.unique(part).size != part.size:
+            raise Broken(f"the reorder of {name} must hold distinct rows of 0 to {needed - 1}")
 
 
 def _encoding(encoding: ir.Attribute, name: str, rows: int, array: Any) -> str:
     """Checks `#bspc.encoding` on a weight of `rows` stored rows; returns its stage."""
     if not hasattr(encoding, "fields"):
-        raise _Broken(f"{name}: encoding {encoding}; use #bspc.encoding or none")
+        raise Broken(f"{name}: encoding {encoding}; use #bspc.encoding or none")
     fields = {named.name: named.attr for named in ir.DictAttr(encoding.fields)}
     stage = fields.get("stage")
     if not isinstance(stage, ir.StringAttr) or stage.value not in STAGES:
-        raise _Broken(f"{name}: stage {stage}; use one of {', '.join(STAGES)}")
+        raise Broken(f"{name}: stage {stage}; use one of {', '.join(STAGES)}")
     for key in (*COUNTS, *(key for key in OPTIONAL_COUNTS if key in fields)):
         if not isinstance(fields.get(key), ir.IntegerAttr) or fields[key].value < 0:
-            raise _Broken(f"{name}: {key} is {fields.get(key)}; use an i64 of 0 or more")
+            raise Broken(f"{name}: {key} is {fields.get(key)}; use an i64 of 0 or more")
     if not isinstance(fields.get("group_offset"), ir.DenseI64ArrayAttr):
-        raise _Broken(f"{name}: group_offset is {fields.get('group_offset')}; use array<i64: ...>")
+        raise Broken(f"{name}: group_offset is {fields.get('group_offset')}; use array<i64: ...>")
     offsets = list(fields["group_offset"])
     _group_offset(name, stage.value, offsets, fields["groups"].value, rows)
     if array is not None and offsets and array[offsets[-1] :].any():
-        raise _Broken(f"{name}: rows from {offsets[-1]} on are in no group, but not all zero")
+        raise Broken(f"{name}: rows from {offsets[-1]} on are in no group, but not all zero")
     kept = fields["kept"].value
     if array is not None and np.count_nonzero(array) != kept:
-        raise _Broken(f"{name}: kept = {kept}, but {np.count_nonzero(array)} weights are nonzero")
+        raise Broken(f"{name}: kept = {kept}, but {np.count_nonzero(array)} weights are nonzero")
     return stage.value
 
 
 def _group_offset(name: str, stage: str, offsets: list[int], groups: int, rows: int) -> None:
     if stage == "encoded":
         if offsets:
-            raise _Broken(f'{name}: group_offset {offsets} at stage "encoded"; leave it empty')
+            raise Broken(f'{name}: group_offset {offsets} at stage "encoded"; leave it empty')
         return
     if len(offsets) != groups + 1:
-        raise _Broken(
+        raise Broken(
             f"{name}: {len(offsets)} entries of group_offset for {groups} groups; use groups + 1"
         )
     if offsets[0] != 0 or offsets[-1] > rows or sorted(offsets) != offsets:
-        raise _Broken(f"{name}: group_offset {offsets} must ascend from 0 to {rows} rows or less")
+        raise Broken(f"{name}: group_offset {offsets} must ascend from 0 to {rows} rows or less")
 
 
-def _packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple[int, int]:
+def packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple[int, int]:
     """Checks the five arrays from operand `first` on; returns the shape [M, N] of the matrix."""
     attribute = op.attributes.get(shape_name, None)
     shape = list(attribute) if isinstance(attribute, ir.DenseI64ArrayAttr) else []
     if len(shape) != 2 or min(shape) < 0:
-        raise _Broken(f"{shape_name} is {attribute}; use array<i64: rows, columns>")
-    row_align = _integer(op, "row_align")
+        raise Broken(f"{shape_name} is {attribute}; use array<i64: rows, columns>")
+    row_align = integer(op, "row_align")
     if row_align not in PANEL_HEIGHTS:
-        raise _Broken(f"row_align is {row_align}; use one of {sorted(PANEL_HEIGHTS)}")
+        raise Broken(f"row_align is {row_align}; use one of {sorted(PANEL_HEIGHTS)}")
     rows, columns = shape
     index = "i16" if columns <= 1 << 16 else "i32"
     kinds = ("i32", "i32", "i32", index, VALUE_ELEMENTS)
     elements = dict(zip(PACKED_ARRAYS, kinds, strict=True))
     values = [op.operands[first + i] for i in range(len(PACKED_ARRAYS))]
     sizes = [
-        _tensor(value, prefix + name, elements[name], 1)[0]
+        tensor(value, prefix + name, elements[name], 1)[0]
         for name, value in zip(PACKED_ARRAYS, values, strict=True)
     ]
     if None not in sizes[1:3] and (sizes[1] != sizes[2] or sizes[1] == 0):
-        raise _Broken(
+        raise Broken(
             f"{prefix}group_offset has {sizes[1]} entries, {prefix}column_offset {sizes[2]}; "
             "both need groups + 1"
         )
@@ -266,41 +229,41 @@ def _title(op: ir.Operation) -> str:
     return f"{op.name} {name.value}" if isinstance(name, ir.StringAttr) else op.name
 
 
-def _integer(op: ir.Operation, name: str) -> int:
+def integer(op: ir.Operation, name: str) -> int:
     attribute = op.attributes.get(name, None)
     if not isinstance(attribute, ir.IntegerAttr):
-        raise _Broken(f"{name} is {attribute}; use an i64")
+        raise Broken(f"{name} is {attribute}; use an i64")
     return int(attribute.value)
 
 
-def _floats(value: ir.Value, name: str, rank: int | None = None) -> Shape:
-    return _tensor(value, name, "f32", rank)
+def floats(value: ir.Value, name: str, rank: int | None = None) -> Shape:
+    return tensor(value, name, "f32", rank)
 
 
-def _tensor(
+def tensor(
     value: ir.Value, name: str, element: str | tuple[str, ...], rank: int | None = None
 ) -> Shape:
     """The shape of a value that must be a ranked tensor of one of these elements."""
     kind, elements = value.type, (element,) if isinstance(element, str) else element
     if not isinstance(kind, ir.RankedTensorType) or str(kind.element_type) not in elements:
-        raise _Broken(f"{name} is {kind}; use a ranked tensor of {' or '.join(elements)}")
+        raise Broken(f"{name} is {kind}; use a ranked tensor of {' or '.join(elements)}")
     if rank is not None and kind.rank != rank:
-        raise _Broken(f"{name} is {kind}; use {rank} dimensions")
+        raise Broken(f"{name} is {kind}; use {rank} dimensions")
     return tuple(None if kind.is_dynamic_dim(i) else kind.shape[i] for i in range(kind.rank))
 
 
-def _static(shape: Shape, name: str) -> tuple[int, ...]:
+def static(shape: Shape, name: str) -> tuple[int, ...]:
     if None in shape:
-        raise _Broken(f"{name} {_text(shape)} is dynamic; only steps and batch may be")
+        raise Broken(f"{name} {text(shape)} is dynamic; only steps and batch may be")
     return tuple(size for size in shape if size is not None)
 
 
-def _expect(name: str, shape: Shape, expected: Shape) -> None:
+def expect(name: str, shape: Shape, expected: Shape) -> None:
     """A dynamic dimension fits any size."""
     pairs = zip(shape, expected, strict=False)
     if len(shape) != len(expected) or any(a != b for a, b in pairs if None not in (a, b)):
-        raise _Broken(f"{name} is {_text(shape)}; the other operands need {_text(expected)}")
+        raise Broken(f"{name} is {text(shape)}; the other operands need {text(expected)}")
 
 
-def _text(shape: Shape) -> str:
+def text(shape: Shape) -> str:
     return "[" + ", ".join("?" if size is None else str(size) for size in shape) + "]"

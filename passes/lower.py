@@ -1,7 +1,7 @@
 """bspc-lower: packed ops become IREE dispatches of generated CPU kernels.
 
 Rewrites:
-    %y0, %s0 = bspc.packed_gru %x, %state, ... {layer = 0}
+    %y0, %s0 = bspc.packed_gru %x, %state, ... {layer = 0}       # or any other recurrent layer
     %y1, %s1 = bspc.packed_gru %y0, %s0, ... {layer = 1}
   ->
     hal.executable.source @rtmobile_gru_0 { ... one kernel: both layers, any number of steps ... }
@@ -9,7 +9,7 @@ Rewrites:
 
     %y = bspc.packed_matmul %x, ...   ->   a kernel and a dispatch of its own
 
-Layers are fused when one feeds the next and nothing else reads what lies between them.
+Layers of one kind are fused when one feeds the next and nothing else reads what lies between them.
 
 Assumes: `bspc-pack` ran; the arrays of the packed ops are constants; batch and sizes are static.
 Does not handle: Vulkan targets.
@@ -24,27 +24,36 @@ from typing import ClassVar
 
 import numpy as np
 from rtmobile_iree.dialects.constants import constant, constant_array, element_type
-from rtmobile_iree.dialects.verify import packed_matrix
+from rtmobile_iree.dialects.verify import PACKED_ARRAYS, packed_matrix
 from rtmobile_iree.passes.kernels.cells import Layer, PlanCell
 from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch, dynamic_dims
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.gru import plan_gru
+from rtmobile_iree.passes.kernels.lstm import plan_lstm
 from rtmobile_iree.passes.kernels.matmul import emit_matmul, plan_matmul
 from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool
+from rtmobile_iree.passes.kernels.rnn import plan_rnn_relu, plan_rnn_tanh
 from rtmobile_iree.passes.kernels.stack import StackBuffers, StackKernel, scratch_elements
 from rtmobile_iree.passes.kernels.stack_plan import StackPlan, plan_stack
+from rtmobile_iree.passes.kernels.values import element
 from rtmobile_iree.passes.weights import walk
 from torch_mlir import ir
 from torch_mlir.dialects import arith, tensor
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import ACTIVATION_ERROR, INTEGER_DOTS, PARTS, Schedule
+from rtmobile_iree.kinds import KINDS
+from rtmobile_iree.schedule import ACTIVATION_ERROR, PARTS, Schedule, integer_dot
 
-ARRAYS = 5  # reorder, group_offset, column_offset, column_index, values
-SHAPES = ("shape_ih", "shape_hh", "shape_hr")
-CELLS: dict[str, PlanCell] = {"bspc.packed_gru": plan_gru}
+PACKED = "bspc.packed_"
+CELLS: dict[str, PlanCell] = {
+    "gru": plan_gru,
+    "lstm": plan_lstm,
+    "lstmp": plan_lstm,
+    "rnn_tanh": plan_rnn_tanh,
+    "rnn_relu": plan_rnn_relu,
+}
 
 
 @dataclass(frozen=True)
@@ -64,37 +73,36 @@ class LowerPass:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    expand: bool = False
     integer_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
     parts: str = "+".join(PARTS)
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
-        if self.integer_dot and self.integer_dot not in INTEGER_DOTS:
-            known = ", ".join(INTEGER_DOTS)
-            raise CompileError(f"bspc-lower: integer_dot = {self.integer_dot}; use one of {known}")
+        dot = integer_dot(self.integer_dot, self.vector_width) if self.integer_dot else None
         schedule = Schedule(
             self.vector_width,
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
-            INTEGER_DOTS.get(self.integer_dot),
+            self.expand,
+            dot,
             self.activation_error,
             tuple(part for part in self.parts.split("+") if part),
         )
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
-            for kind in CELLS:
+            for kind, cell in CELLS.items():
                 for number, chain in enumerate(chains(packed_ops(module, kind))):
-                    name = f"rtmobile_{kind.removeprefix('bspc.packed_')}_{number}"
-                    _lower_stack(block, chain, name, schedule)
-            for number, op in enumerate(packed_ops(module, "bspc.packed_matmul")):
+                    _lower_stack(block, chain, cell, f"rtmobile_{kind}_{number}", schedule)
+            for number, op in enumerate(packed_ops(module, "matmul")):
                 _lower_matmul(block, op, f"rtmobile_matmul_{number}", schedule)
 
 
 def packed_ops(module: ir.Operation, kind: str) -> list[ir.Operation]:
-    """The ops of one name, in program order."""
-    return [op for op in walk(module) if op.name == kind]
+    """Every `bspc.packed_<kind>`, in program order."""
+    return [op for op in walk(module) if op.name == PACKED + kind]
 
 
 def chains(ops: list[ir.Operation]) -> list[list[ir.Operation]]:
@@ -119,9 +127,19 @@ def _feeds(first: ir.Operation, second: ir.Operation) -> bool:
     )
 
 
-def read_packed(op: ir.Operation, first: int, shape: str) -> PackedMatrix:
-    """The matrix whose arrays are operands [first, first + 5) of a packed op."""
-    return packed_matrix(op, shape, [_array(op, i) for i in range(first, first + ARRAYS)])
+def read_packed(op: ir.Operation) -> list[PackedMatrix]:
+    """The matrices of a packed op, in the order of its operands.
+
+    Raises:
+        CompileError: an array is no constant.
+    """
+    kind, arrays = KINDS.get(op.name.removeprefix(PACKED)), len(PACKED_ARRAYS)
+    first = kind.first_weight if kind else 1
+    shapes = [f"shape_{part}" for part in kind.weights] if kind else ["shape"]
+    return [
+        packed_matrix(op, shape, [_array(op, first + i * arrays + j) for j in range(arrays)])
+        for i, shape in enumerate(shapes)
+    ]
 
 
 def _array(op: ir.Operation, number: int) -> np.ndarray:
@@ -135,12 +153,14 @@ def _array(op: ir.Operation, number: int) -> np.ndarray:
     return array
 
 
-def _lower_stack(block: ir.Block, chain: list[ir.Operation], name: str, schedule: Schedule) -> None:
+def _lower_stack(
+    block: ir.Block, chain: list[ir.Operation], cell: PlanCell, name: str, schedule: Schedule
+) -> None:
     inputs = list(chain[0].operands)[: len(chain[0].results)]
     shapes = [ir.RankedTensorType(state.type).shape for state in inputs[1:]]
     pool = ConstantPool()
     layers = [_layer(op) for op in chain]
-    plan = plan_stack(pool, layers, CELLS[chain[0].name], shapes, schedule)
+    plan = plan_stack(pool, layers, cell, shapes, schedule)
     pool_bindings = _pool_bindings(pool)
     emit = Emitter(schedule.vector_width, schedule.activation_error)
     f32, states = emit.f32, range(len(shapes))
@@ -152,10 +172,15 @@ def _lower_stack(block: ir.Block, chain: list[ir.Operation], name: str, schedule
         *(Binding(f32, 0, plan.state_elements(i), False) for i in states),
         Binding(f32, plan.per_slot, plan.fixed, False),
     ]
+    if plan.byte_pitch:
+        per_slot = plan.batch * plan.byte_pitch
+        bindings.append(Binding(element("i8"), per_slot, plan.staging, False))
 
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
         given, arrays, made = _split(buffers, len(inputs), len(pool_bindings))
-        io = StackBuffers(given[0], given[1:], made[0], made[1:-1], made[-1])
+        y, *next_states, scratch = made[: len(shapes) + 2]
+        quantized = made[-1] if plan.byte_pitch else None
+        io = StackBuffers(given[0], given[1:], y, tuple(next_states), scratch, quantized)
         StackKernel(emit, schedule, plan, _constants(pool, arrays), io, steps).body()
 
     define_kernel(block, name, bindings, body)
@@ -181,33 +206,31 @@ def _dispatch_stack(
     dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]
     steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
     dynamic = ir.ShapedType.get_dynamic_size()
-    scratch = ir.RankedTensorType.get([dynamic], ir.F32Type.get())
-    return dispatch(
-        name,
-        steps,
-        arguments,
-        [
-            (y_type, dims),
-            *((kind, []) for kind in state_types),
-            (scratch, [scratch_elements(plan, steps)]),
-        ],
-    )
+    results = [
+        (y_type, dims),
+        *((kind, []) for kind in state_types),
+        (
+            ir.RankedTensorType.get([dynamic], ir.F32Type.get()),
+            [scratch_elements(plan, steps, plan.per_slot, plan.fixed)],
+        ),
+    ]
+    if plan.byte_pitch:
+        bytes_type = ir.RankedTensorType.get([dynamic], element("i8"))
+        size = scratch_elements(plan, steps, plan.batch * plan.byte_pitch, plan.staging)
+        results.append((bytes_type, [size]))
+    return dispatch(name, steps, arguments, results)
 
 
 def _layer(op: ir.Operation) -> Layer:
-    """The weights of a packed recurrent op: matrices after x and the states, then two biases."""
-    first, biases = len(op.results), len(op.operands) - 2
-    starts = range(first, biases, ARRAYS)
-    matrices = [read_packed(op, start, shape) for start, shape in zip(starts, SHAPES, strict=False)]
-    row = ir.IntegerAttr(op.attributes["layer"]).value
-    return Layer(row, _array(op, biases), _array(op, biases + 1), *matrices)
+    row, biases = ir.IntegerAttr(op.attributes["layer"]).value, len(op.operands) - 2
+    return Layer(row, _array(op, biases), _array(op, biases + 1), *read_packed(op))
 
 
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:
     pool = ConstantPool()
-    plan = plan_matmul(pool, read_packed(op, 1, "shape"))
-    emit = Emitter(schedule.vector_width, schedule.activation_error)
+    plan = plan_matmul(pool, *read_packed(op))
     pool_bindings = _pool_bindings(pool)
+    emit = Emitter(schedule.vector_width, schedule.activation_error)
     f32 = emit.f32
     bindings = [
         Binding(f32, plan.matrix.inputs, 0, True),

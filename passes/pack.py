@@ -156,7 +156,7 @@ def _pack_op(op: ir.Operation, rules: Sequence[ValueRule]) -> None:
 
 
 def _shape_attributes(count: int) -> list[str]:
-    return ["shape"] if count == 1 else ["shape_ih", "shape_hh"]
+    return ["shape"] if count == 1 else ["shape_ih", "shape_hh", "shape_hr"][:count]
 
 
 def _constants(matrix: PackedMatrix) -> list[ir.Value]:

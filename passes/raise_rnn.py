@@ -12,12 +12,12 @@ from torch_mlir import ir
 from torch_mlir.passmanager import PassManager
 
 from rtmobile_iree.errors import FrontendError
+from rtmobile_iree.kinds import KINDS, Kind
 
 __all__ = ["RaiseRnnPass"]
 
-OPERATOR = "torch.rtmobile.gru"
-TENSORS = 6
-"""x, state, w_ih, w_hh, b_ih, b_hh; then the layer and its name."""
+OPERATORS = {f"torch.rtmobile.{kind.name}": kind for kind in KINDS.values()}
+"""Their operands: the kind's tensors, then the layer and its name."""
 
 VTENSOR = re.compile(r"!torch\.vtensor<\[([0-9?,]*)\],(\w+)>")
 
@@ -43,23 +43,24 @@ def _operator_name(op: ir.Operation) -> str:
     return ir.StringAttr(op.attributes["name"]).value
 
 
-def _raise_gru(op: ir.Operation) -> None:
-    """Replace one `torch.operator "torch.rtmobile.gru"` by `bspc.gru` between two casts."""
+def _raise(op: ir.Operation, kind: Kind) -> None:
+    """Replace one `torch.operator "torch.rtmobile.<kind>"` by `bspc.<kind>` between casts."""
     context = op.context
-    operands = list(op.operands)
-    if len(operands) != TENSORS + 2 or len(op.results) != 2:
+    operands, tensors = list(op.operands), len(kind.tensors)
+    if len(operands) != tensors + 2 or len(op.results) != kind.first_weight:
         raise FrontendError(
-            f"bspc-raise-rnn: {OPERATOR} with {len(operands)} operands and {len(op.results)} "
-            f"results; expected {TENSORS + 2} and 2, as rtmobile::gru has"
+            f"bspc-raise-rnn: {_operator_name(op)} with {len(operands)} operands and "
+            f"{len(op.results)} results; expected {tensors + 2} and {kind.first_weight}, as "
+            f"rtmobile::{kind.name} has"
         )
-    layer = _constant(operands[TENSORS], "torch.constant.int")
-    name = _constant(operands[TENSORS + 1], "torch.constant.str")
+    layer = _constant(operands[tensors], "torch.constant.int")
+    name = _constant(operands[tensors + 1], "torch.constant.str")
     if layer is None or name is None:
         raise FrontendError(
-            "bspc-raise-rnn: the layer or the name of a GRU is no constant; expected "
-            "torch.constant.int and torch.constant.str"
+            f"bspc-raise-rnn: the layer or the name of {_operator_name(op)} is no constant; "
+            "expected torch.constant.int and torch.constant.str"
         )
-    types = [builtin_type(v.type) for v in (*operands[:TENSORS], *op.results)]
+    types = [builtin_type(v.type) for v in (*operands[:tensors], *op.results)]
     if None in types:
         raise FrontendError(
             f"bspc-raise-rnn: {name}: a tensor has no known rank and type; "
@@ -68,11 +69,11 @@ def _raise_gru(op: ir.Operation) -> None:
     with ir.InsertionPoint(op), op.location:
         inputs = [
             ir.Operation.create("torch_c.to_builtin_tensor", results=[t], operands=[v]).result
-            for t, v in zip(types, operands[:TENSORS], strict=False)
+            for t, v in zip(types, operands[:tensors], strict=False)
         ]
-        gru = ir.Operation.create(
-            "bspc.gru",
-            results=types[TENSORS:],
+        raised = ir.Operation.create(
+            f"bspc.{kind.name}",
+            results=types[tensors:],
             operands=inputs,
             attributes={
                 "layer": ir.IntegerAttr.get(
@@ -81,7 +82,7 @@ def _raise_gru(op: ir.Operation) -> None:
                 "name": name,
             },
         )
-        for old, new in zip(op.results, gru.results, strict=True):
+        for old, new in zip(op.results, raised.results, strict=True):
             cast = ir.Operation.create(
                 "torch_c.from_builtin_tensor", results=[old.type], operands=[new]
             )
@@ -105,7 +106,8 @@ class RaiseRnnPass:
             %x, %state, %w_ih, %w_hh, %b_ih, %b_hh, %layer, %name)
         ->
         %y, %s = bspc.gru %x, %state, %w_ih, %w_hh, %b_ih, %b_hh {layer, name}
-        with torch_c.to_builtin_tensor before it and torch_c.from_builtin_tensor after it.
+        with torch_c.to_builtin_tensor before it and torch_c.from_builtin_tensor after it; other
+        kinds of layers likewise.
 
     Assumes: the layer and the name are `torch.constant.int` and `torch.constant.str`.
 
@@ -124,10 +126,10 @@ class RaiseRnnPass:
         found: list[ir.Operation] = []
 
         def collect(op: ir.Operation) -> ir.WalkResult:
-            if op.name == "torch.operator" and _operator_name(op) == OPERATOR:
+            if op.name == "torch.operator" and _operator_name(op) in OPERATORS:
                 found.append(op)
             return ir.WalkResult.ADVANCE
 
         module.walk(collect)
         for op in found:
-            _raise_gru(op)
+            _raise(op, OPERATORS[_operator_name(op)])

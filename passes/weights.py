@@ -1,4 +1,4 @@
-"""The weight operands of `bspc.matmul` and `bspc.gru`, read and replaced in one place."""
+"""The weight operands of `bspc.matmul` and the recurrent layers, read and replaced in one place."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ from torch_mlir import ir
 
 from rtmobile_iree.bspc import Group
 from rtmobile_iree.errors import EncodeError
+from rtmobile_iree.kinds import KINDS
 
 # first weight operand, number of weights, first operand after the fixed ones
-OPERANDS = {"bspc.matmul": (1, 1, 2), "bspc.gru": (2, 2, 6)}
+OPERANDS = {
+    "bspc.matmul": (1, 1, 2),
+    **{
+        f"bspc.{kind.name}": (kind.first_weight, len(kind.weights), len(kind.tensors))
+        for kind in KINDS.values()
+    },
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +76,7 @@ class Weight:
 
 
 def bspc_ops(module: ir.Operation) -> list[ir.Operation]:
-    """Every `bspc.matmul` and `bspc.gru` of a module, in program order."""
+    """Every `bspc.matmul` and recurrent layer of a module, in program order."""
     return [op for op in walk(module) if op.name in OPERANDS]
 
 
@@ -100,7 +107,8 @@ def weight_names(op: ir.Operation) -> list[str]:
     first, count, _ = OPERANDS[op.name]
     if count == 1 and "name" in op.attributes:
         return [op_name(op)]
-    defaults = [op_name(op)] if count == 1 else [f"{op_name(op)}.{part}" for part in ("ih", "hh")]
+    kind = KINDS.get(op.name.removeprefix("bspc."))
+    defaults = [f"{op_name(op)}.{part}" for part in kind.weights] if kind else [op_name(op)]
     return [value_name(op.operands[first + i]) or default for i, default in enumerate(defaults)]
 
 
@@ -111,14 +119,14 @@ def value_name(value: ir.Value) -> str | None:
 
 
 def read_weights(op: ir.Operation) -> list[Weight]:
-    """The weights of a `bspc.matmul` or `bspc.gru`.
+    """The weights of a `bspc.matmul` or a recurrent layer.
 
     Raises:
         EncodeError: a weight is not a constant.
     """
     first, count, fixed = OPERANDS[op.name]
-    has_reorder = len(op.operands) > fixed
-    weights = []
+    reorder = constant_array(op.operands[fixed]) if len(op.operands) > fixed else None
+    weights, start = [], 0
     for i in range(count):
         value = op.operands[first + i]
         array = constant_array(value)
@@ -127,8 +135,9 @@ def read_weights(op: ir.Operation) -> list[Weight]:
                 f"{weight_names(op)[i]}: a weight of {op.name} is computed at run time; "
                 "only constant weights can be laid out"
             )
-        reorder = constant_array(op.operands[fixed + i]) if has_reorder else None
-        weights.append(Weight(array, _fields(value.type), reorder))
+        own = None if reorder is None else reorder[start : start + len(array)]
+        weights.append(Weight(array, _fields(value.type), own))
+        start += len(array)
     return weights
 
 
@@ -144,7 +153,7 @@ def write_weights(op: ir.Operation, weights: list[Weight]) -> ir.Operation:
             )
         operands = operands[:fixed]
         if any(weight.reorder is not None for weight in weights):
-            operands += [constant(_reorder(weight)) for weight in weights]
+            operands.append(constant(np.concatenate([_reorder(weight) for weight in weights])))
         new = ir.Operation.create(
             op.name,
             results=[result.type for result in op.results],

@@ -76,6 +76,7 @@ def cpu_pipeline(target: Target, options: Options = DEFAULTS) -> tuple[Any, ...]
         LowerPass(
             vector_width=target.vector_width,
             accumulators=target.vector_registers // 2,
+            expand=target.expand,
             integer_dot=dot,
             activation_error=options.activation_error,
         ),

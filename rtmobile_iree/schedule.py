@@ -32,28 +32,41 @@ class IntegerDot:
     """An instruction that adds four products of bytes to every i32 lane of a register.
 
     Attributes:
-        name: as in options and messages.
-        intrinsics: LLVM's, by number of lanes.
+        intrinsic: LLVM's name of it.
+        lanes: i32 lanes of the register.
         zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
+        compress: LLVM's intrinsic that moves the chosen bytes of 64 together; None where there is
+            none, and kept columns are gathered one by one.
     """
 
-    name: str
-    intrinsics: tuple[tuple[int, str], ...]
+    intrinsic: str
+    lanes: int
     zero_point: int
-
-    def intrinsic(self, lanes: int) -> str:
-        """LLVM's intrinsic for registers of so many i32 lanes."""
-        return dict(self.intrinsics)[lanes]
+    compress: str | None = None
 
 
-INTEGER_DOTS = {
-    dot.name: dot
-    for dot in (
-        IntegerDot("vpdpbusd", tuple((n, f"llvm.x86.avx512.vpdpbusd.{32 * n}")
-                                     for n in (4, 8, 16)), 128),
-        IntegerDot("sdot", ((4, "llvm.aarch64.neon.sdot.v4i32.v16i8"),), 0),
-    )
-}  # fmt: skip
+def integer_dot(name: str, lanes: int) -> IntegerDot:
+    """The instruction of a name in INTEGER_DOTS on registers of so many i32 lanes.
+
+    Raises:
+        TargetError: there is none.
+    """
+    if name not in INTEGER_DOTS:
+        known = ", ".join(INTEGER_DOTS)
+        raise TargetError(f"schedule: integer_dot = {name}; use one of {known}")
+    intrinsic, sizes, zero_point, compress = INTEGER_DOTS[name]
+    if lanes not in sizes:
+        raise TargetError(f"schedule: {name} has no form with {lanes} lanes, only {sizes}")
+    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, compress)
+
+
+VPDPBUSD = ("llvm.x86.avx512.vpdpbusd.{bits}", (4, 8, 16), 128)
+# name -> intrinsic, lanes there are forms for, zero point, compress
+INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str | None]] = {
+    "vpdpbusd": (*VPDPBUSD, None),
+    "vpdpbusd-vbmi2": (*VPDPBUSD, "llvm.x86.avx512.mask.compress.v64i8"),
+    "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, None),
+}
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ class Schedule:
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: steps whose input projection is computed before the scan runs over them.
+        expand: whether the target expands a register under a mask.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
         activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
         parts: what recurrent kernels compute, of `PARTS`: all of them, but to measure the cost of
@@ -75,6 +89,7 @@ class Schedule:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    expand: bool = False
     dot: IntegerDot | None = None
     activation_error: float = ACTIVATION_ERROR
     parts: tuple[str, ...] = PARTS
@@ -86,6 +101,8 @@ class Schedule:
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
         if self.time_chunk < 1:
             raise TargetError(f"schedule: time_chunk = {self.time_chunk}; use 1 or more")
+        if self.expand and self.vector_width not in (8, 16):
+            raise TargetError(f"schedule: no expansion of {self.vector_width} lanes, only 8 or 16")
         check_activation_error(self.activation_error)
         if not set(self.parts) <= set(PARTS):
             raise TargetError(f"schedule: parts {'+'.join(self.parts)}; use some of {PARTS}")

@@ -24,6 +24,7 @@ class Target:
         vector_registers: number of those.
         driver: IREE HAL driver that runs the module on one thread.
         source: where the figures come from.
+        expand: whether it expands a register under a mask.
         integer_dot: its integer dot product, a name in `schedule.INTEGER_DOTS`.
     """
 
@@ -33,6 +34,7 @@ class Target:
     vector_registers: int
     driver: str
     source: str
+    expand: bool = False
     integer_dot: str | None = None
 
 
@@ -47,8 +49,9 @@ VECTOR_UNITS = {
     "asimd": (4, 32, "Arm ARM A1.4: 32 registers of 128 bits"),
     "sse2": (4, 16, "Intel SDM vol. 1, 11.2: 16 registers of 128 bits"),
 }
-# feature flag -> integer dot product on registers of every width above
+# feature flag -> integer dot product; the best first
 DOT_UNITS = {
+    "avx512_vbmi2": "vpdpbusd-vbmi2",  # every core with VBMI2 has VNNI
     "avx512_vnni": "vpdpbusd",  # Intel SDM vol. 2, VPDPBUSD
     "asimddp": "sdot",  # Arm ARM C7.2, SDOT (vector)
 }
@@ -78,7 +81,8 @@ def host_target() -> Target:
     unit = next((VECTOR_UNITS[f] for f in VECTOR_UNITS if f in features), (4, 16, "baseline"))
     flags = (*CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
     dot = next((dot for feature, dot in DOT_UNITS.items() if feature in features), None)
-    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2], dot)
+    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2],
+                  "avx512f" in features, dot)  # fmt: skip
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch_mlir import ir
 
 from rtmobile_iree import bspc
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.kinds import KINDS
 from rtmobile_iree.reference import evaluate
 
 RNG = np.random.default_rng(7)
@@ -231,66 +233,83 @@ def test_generic_gather() -> None:
 # ---- bspc
 
 
-def gru_text(*arrays: np.ndarray, extra: str = "") -> str:
-    """A function of one bspc.gru, layer 1 of 3, of all its operands."""
-    x, state = arrays[0], arrays[1]
-    y = np.empty((*x.shape[:2], state.shape[2]), np.float32)
+def layer_text(name: str, *arrays: np.ndarray, extra: str = "") -> str:
+    """A function of one bspc.<name>, layer 1 of 3, of all its operands."""
+    states = list(arrays[1 : 3 if "lstm" in name else 2])
+    y = np.empty((*arrays[0].shape[:2], states[0].shape[2]), np.float32)
     names = [f"%v{i}" for i in range(len(arrays))]
     arguments = ", ".join(f"{n}: {kind(a)}" for n, a in zip(names, arrays, strict=True))
-    op = "bspc.packed_gru" if extra else "bspc.gru"
-    results = f"({kind(y)}, {kind(state)})"
+    results = ", ".join(kind(a) for a in (y, *states))
+    made = ", ".join(f"%r#{i}" for i in range(1 + len(states)))
     return f"""
-    func.func @main({arguments}) -> {results} {{
-      %y, %next = "{op}"({", ".join(names)}) {{layer = 1 : i64{extra}}}
-          : ({", ".join(kind(a) for a in arrays)}) -> {results}
-      return %y, %next : {results[1:-1]}
+    func.func @main({arguments}) -> ({results}) {{
+      %r:{1 + len(states)} = "bspc.{name}"({", ".join(names)}) {{layer = 1 : i64{extra}}}
+          : ({", ".join(kind(a) for a in arrays)}) -> ({results})
+      return {made} : {results}
     }}"""
 
 
-def torch_gru(
-    x: np.ndarray, state: np.ndarray, weights: list[np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The same layer by torch.nn.GRU."""
-    gru = torch.nn.GRU(x.shape[2], state.shape[2])
+def layer_arrays(name: str, t: int, b: int, i: int, h: int) -> list[np.ndarray]:
+    """Operands of bspc.<name>; LSTMP projects to half as many outputs."""
+    p, rows = (h + 1) // 2 if name == "lstmp" else h, KINDS[name].gates * h
+    states = [floats(3, b, p), floats(3, b, h)][: len(KINDS[name].states)]
+    weights = [floats(rows, i), floats(rows, p), floats(p, h)][: len(KINDS[name].weights)]
+    weights[0][::2] = 0  # rows of one pattern, and pruned ones
+    weights[1][:, ::3] = 0
+    return [floats(t, b, i), *states, *weights, floats(rows), floats(rows)]
+
+
+def torch_layer(name: str, arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """The same layer by torch.nn."""
+    first = KINDS[name].first_weight
+    x, *states = (torch.tensor(a) for a in arrays[:first])
+    *weights, b_ih, b_hh = arrays[first:]
+    inputs, hidden = x.shape[2], states[-1].shape[2]
+    make = {
+        "gru": torch.nn.GRU,
+        "lstm": torch.nn.LSTM,
+        "lstmp": partial(torch.nn.LSTM, proj_size=states[0].shape[2]),
+        "rnn_tanh": torch.nn.RNN,
+        "rnn_relu": partial(torch.nn.RNN, nonlinearity="relu"),
+    }[name]
+    layer = make(inputs, hidden)
+    rows = [state[1:2].contiguous() for state in states]
     with torch.no_grad():
-        for parameter, value in zip(gru.parameters(), weights, strict=True):
+        values = [*weights[:2], b_ih, b_hh, *weights[2:]]
+        for parameter, value in zip(layer.parameters(), values, strict=True):
             parameter.copy_(torch.tensor(value))
-        y, h = gru(torch.tensor(x), torch.tensor(state[1:2]))
-    after = state.copy()
-    after[1] = h[0].numpy()
-    return y.numpy(), after
+        y, last = layer(x, tuple(rows) if len(rows) > 1 else rows[0])
+    for state, row in zip(states, last if len(rows) > 1 else [last], strict=True):
+        state[1] = row[0]
+    return [y.numpy(), *(state.numpy() for state in states)]
 
 
 SIZES = [(1, 1, 1, 1), (1, 1, 5, 7), (7, 1, 3, 1), (4, 3, 2, 5), (13, 1, 11, 8)]
+LAYERS = [(name, *size) for name in KINDS for size in SIZES if (name, size[3]) != ("lstmp", 1)]
 
 
-def gru_arrays(t: int, b: int, i: int, h: int) -> list[np.ndarray]:
-    w_ih, w_hh = floats(3 * h, i), floats(3 * h, h)
-    w_ih[::2] = 0  # rows of one pattern, and pruned ones
-    w_hh[:, ::3] = 0
-    return [floats(t, b, i), floats(3, b, h), w_ih, w_hh, floats(3 * h), floats(3 * h)]
+@pytest.mark.parametrize(("name", "t", "b", "i", "h"), LAYERS)
+def test_layer(name: str, t: int, b: int, i: int, h: int) -> None:
+    arrays = layer_arrays(name, t, b, i, h)
+    results = run(layer_text(name, *arrays), *arrays)
+    for mine, theirs in zip(results, torch_layer(name, arrays), strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-5)
+        assert mine.dtype == np.float32
 
 
-@pytest.mark.parametrize(("t", "b", "i", "h"), SIZES)
-def test_gru(t: int, b: int, i: int, h: int) -> None:
-    arrays = gru_arrays(t, b, i, h)
-    y, state = run(gru_text(*arrays), *arrays)
-    expected_y, expected_state = torch_gru(arrays[0], arrays[1], arrays[2:])
-    np.testing.assert_allclose(y, expected_y, atol=1e-6)
-    np.testing.assert_allclose(state, expected_state, atol=1e-6)
-    assert y.dtype == np.float32
-
-
-@pytest.mark.parametrize(("t", "b", "i", "h"), SIZES)
-def test_reordered_gru(t: int, b: int, i: int, h: int) -> None:
+@pytest.mark.parametrize(("name", "t", "b", "i", "h"), LAYERS)
+def test_reordered_layer(name: str, t: int, b: int, i: int, h: int) -> None:
     """Rows in another order, and the order beside them, are the same layer."""
-    x, state, w_ih, w_hh, b_ih, b_hh = arrays = gru_arrays(t, b, i, h)
-    order_ih, order_hh = (RNG.permutation(3 * h).astype(np.int32) for _ in range(2))
-    reordered = [x, state, w_ih[order_ih], w_hh[order_hh], b_ih, b_hh, order_ih, order_hh]
-    for before, after in zip(
-        run(gru_text(*arrays), *arrays), run(gru_text(*reordered), *reordered), strict=True
-    ):
-        np.testing.assert_allclose(after, before, atol=1e-6)
+    arrays = layer_arrays(name, t, b, i, h)
+    first, reordered, orders = KINDS[name].first_weight, list(arrays), []
+    for number in range(first, first + len(KINDS[name].weights)):
+        orders.append(RNG.permutation(len(arrays[number])).astype(np.int32))
+        reordered[number] = arrays[number][orders[-1]]
+    reordered.append(np.concatenate(orders))
+    before = run(layer_text(name, *arrays), *arrays)
+    after = run(layer_text(name, *reordered), *reordered)
+    for a, b_ in zip(after, before, strict=True):
+        np.testing.assert_allclose(a, b_, rtol=1e-5, atol=1e-6)
 
 
 def packed_arrays(p: bspc.PackedMatrix) -> list[np.ndarray]:
@@ -298,19 +317,22 @@ def packed_arrays(p: bspc.PackedMatrix) -> list[np.ndarray]:
     return [p.reorder, p.group_offset, p.column_offset, index, p.values]
 
 
-@pytest.mark.parametrize(("t", "b", "i", "h"), SIZES)
-def test_packed_gru(t: int, b: int, i: int, h: int) -> None:
-    x, state, w_ih, w_hh, b_ih, b_hh = arrays = gru_arrays(t, b, i, h)
-    packs = [*packed_arrays(bspc.pack(w_ih)), *packed_arrays(bspc.pack(w_hh))]
-    packed = [x, state, *packs, b_ih, b_hh]
-    extra = (
-        f", row_align = 4 : i64, shape_ih = array<i64: {3 * h}, {i}>"
-        f", shape_hh = array<i64: {3 * h}, {h}>"
+@pytest.mark.parametrize(("name", "t", "b", "i", "h"), LAYERS)
+def test_packed_layer(name: str, t: int, b: int, i: int, h: int) -> None:
+    arrays = layer_arrays(name, t, b, i, h)
+    first, parts = KINDS[name].first_weight, KINDS[name].weights
+    weights = arrays[first : first + len(parts)]
+    packs = [array for weight in weights for array in packed_arrays(bspc.pack(weight))]
+    packed = [*arrays[:first], *packs, *arrays[-2:]]
+    shapes = "".join(
+        f", shape_{part} = array<i64: {len(weight)}, {weight.shape[1]}>"
+        for part, weight in zip(parts, weights, strict=True)
     )
-    for before, after in zip(
-        run(gru_text(*arrays), *arrays), run(gru_text(*packed, extra=extra), *packed), strict=True
-    ):
-        np.testing.assert_allclose(after, before, atol=1e-5)
+    before = run(layer_text(name, *arrays), *arrays)
+    extra = f", row_align = 4 : i64{shapes}"
+    after = run(layer_text(f"packed_{name}", *packed, extra=extra), *packed)
+    for a, b_ in zip(after, before, strict=True):
+        np.testing.assert_allclose(a, b_, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("leading", [(), (1,), (5,), (2, 3)])

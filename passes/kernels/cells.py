@@ -14,6 +14,7 @@ from typing import Protocol
 
 import numpy as np
 from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.expand import Expansion
 from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ALIGN, ConstantPool
 from torch_mlir import ir
@@ -66,12 +67,21 @@ class GateRows:
         count: length of both.
         positions: [G H] where the result of a row of the weights goes; -1 for a row not computed.
         ih_bias, hh_bias: [G H] f32, what each result starts from.
+        block: results are read in blocks of so many from multiples of it on; 0 where they are not.
     """
 
     count: int
     positions: np.ndarray
     ih_bias: np.ndarray
     hh_bias: np.ndarray
+    block: int = 0
+
+    def starts(self, bias: np.ndarray) -> np.ndarray:
+        """[count] what the results start from."""
+        kept = self.positions >= 0
+        start = np.zeros(self.count, np.float32)
+        start[self.positions[kept]] = bias[kept]
+        return start
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,7 @@ class StepVectors:
         gi, gh: offsets in scratch.
         states: (memref, offset) of each state: the layer's h, then its c where it has one. The
             stack kernel writes h; everything else is the cell's.
+        ih, hh: how gi and gh are read; None where they have no gaps.
     """
 
     constants: Constants
@@ -89,11 +100,22 @@ class StepVectors:
     gi: ir.Value
     gh: ir.Value
     states: tuple[tuple[ir.Value, ir.Value], ...]
+    ih: Expansion | None
+    hh: Expansion | None
 
     def gates(self, e: Emitter, at: ir.Value, size: int) -> tuple[ir.Value, ir.Value]:
         """gi and gh of gates [at, at + size)."""
-        gi = e.vload(self.scratch, e.add(self.gi, at), size)
-        return gi, e.vload(self.scratch, e.add(self.gh, at), size)
+        gi = self.read(e, self.ih, self.gi, at, size)
+        return gi, self.read(e, self.hh, self.gh, at, size)
+
+    def read(
+        self, e: Emitter, expansion: Expansion | None, start: ir.Value, at: ir.Value, size: int
+    ) -> ir.Value:
+        """Entries [at, at + size) of a vector that starts at `start` of scratch."""
+        if expansion is None:
+            return e.vload(self.scratch, e.add(start, at), size)
+        constants = (self.constants.index, self.constants.values)
+        return expansion.load(e, constants, (self.scratch, start), at)
 
     def state(self, e: Emitter, number: int, unit: ir.Value, size: int) -> ir.Value:
         """Units [unit, unit + size) of a state."""
@@ -105,25 +127,31 @@ class Cell(Protocol):
     """A cell of one layer, planned."""
 
     def prepare(self, e: Emitter, constants: Constants, scratch: ir.Value) -> None:
-        """Fills the cell's own buffers, once a dispatch."""
+        """Fills the cell's own buffers, once a dispatch; most have none."""
+        return
 
     def begin(self, e: Emitter, step: StepVectors) -> None:
-        """Whatever one step of one batch entry needs before its units."""
+        """Does what one step of one batch entry needs before its units; most need nothing."""
+        return
 
     def units(self, e: Emitter, step: StepVectors, unit: ir.Value, size: int) -> ir.Value:
         """The output of units [unit, unit + size): the next h, before any projection."""
 
 
-PlanCell = Callable[[ConstantPool, Scratch, Layer], tuple[GateRows, Cell]]
+# The last argument: entries of a register where the target expands under a mask, else 0.
+PlanCell = Callable[[ConstantPool, Scratch, Layer, int], tuple[GateRows, Cell]]
 
 
-def every_row(layer: Layer, folded: np.ndarray) -> GateRows:
+def every_row(layer: Layer, folded: np.ndarray, gates: int, width: int) -> GateRows:
     """All rows in their order.
 
     Args:
         folded: [G H] bool: gates in which gi and gh are only ever added. There the bias of W_hh
             joins that of W_ih, so that W_hh starts from zero.
+        gates: G.
+        width: as for `PlanCell`.
     """
     rows = np.arange(layer.b_ih.size, dtype=np.int32)
     moved = np.where(folded, layer.b_hh, np.float32(0))
-    return GateRows(rows.size, rows, layer.b_ih + moved, layer.b_hh - moved)
+    block = 0 if width and rows.size // gates % width else width
+    return GateRows(rows.size, rows, layer.b_ih + moved, layer.b_hh - moved, block)

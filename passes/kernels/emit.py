@@ -89,6 +89,29 @@ class Emitter:
     def vstore(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
         vector.store(value, target, [offset])
 
+    def expand(
+        self, source: ir.Value, offset: ir.Value, mask: ir.Value, gaps: ir.Value
+    ) -> ir.Value:
+        """Puts consecutive elements from `offset` on where the mask is set, `gaps` elsewhere.
+
+        Args:
+            mask: an integer, the lowest bit first; as wide as `gaps` has elements, or wider.
+        """
+        lanes = ir.VectorType(gaps.type).shape[0]
+        bits = ir.IntegerType.get_signless(lanes)
+        if mask.type != bits:
+            mask = arith.trunci(bits, mask)
+        single = vector.broadcast(ir.VectorType.get([1], bits), mask)
+        chosen = vector.bitcast(ir.VectorType.get([lanes], _bit()), single)
+        return vector.expandload(gaps.type, source, [offset], chosen, gaps)
+
+    def store_first(
+        self, value: ir.Value, count: ir.Value, target: ir.Value, offset: ir.Value
+    ) -> None:
+        """Stores the first `count` elements of a vector (index value; all when it is more)."""
+        kind = ir.VectorType.get(ir.VectorType(value.type).shape, _bit())
+        vector.maskedstore(target, [offset], vector.create_mask(kind, [count]), value)
+
     def lane(self, value: ir.Value, number: int) -> ir.Value:
         """One element of a vector."""
         return vector.extract(value, [], ir.DenseI64ArrayAttr.get([number]))
@@ -170,6 +193,10 @@ class Emitter:
             self.vstore(value, target, self.add(t0, i))
 
         self.pieces(length, piece)
+
+
+def _bit() -> ir.Type:
+    return ir.IntegerType.get_signless(1)
 
 
 def _is(term: ir.Value | int, number: int) -> bool:

@@ -29,13 +29,14 @@ class LiveGates:
 
     Attributes:
         r, z, n: unit numbers, ascending.
-        positions: [3H] position of each row in a vector of live gates (r, then z, then n);
-            -1 for a constant gate.
+        starts: where the results of r, z and n start in a vector of live gates, and its length.
+        positions: [3H] position of each row in that vector; -1 for a constant gate.
     """
 
     r: np.ndarray
     z: np.ndarray
     n: np.ndarray
+    starts: tuple[int, int, int, int]
     positions: np.ndarray
 
     @property
@@ -59,18 +60,27 @@ class ConstantGates:
     n: np.ndarray
 
 
-def live_gates(w_ih: PackedMatrix, w_hh: PackedMatrix, b_hh: np.ndarray) -> LiveGates:
-    """Finds the live gates of a layer; weights [3H, I] and [3H, H], b_hh [3H] f32."""
+def live_gates(
+    w_ih: PackedMatrix, w_hh: PackedMatrix, b_hh: np.ndarray, block: int = 1
+) -> LiveGates:
+    """Finds the live gates of a layer.
+
+    Args:
+        w_ih, w_hh: [3H, I] and [3H, H]. b_hh: [3H] f32.
+        block: each gate's results start at a multiple of this.
+    """
     hidden = w_hh.shape[1]
     stored = np.zeros(3 * hidden, bool)
     stored[w_ih.reorder] = True
     stored[w_hh.reorder] = True
     r, z, n = stored.reshape(3, hidden)
     n = n | (r & (b_hh[2 * hidden :] != 0))
-    live = np.concatenate([r, z, n])
-    positions = np.where(live, np.cumsum(live) - 1, -1).astype(np.int32)
     units = [np.flatnonzero(gate).astype(np.int32) for gate in (r, z, n)]
-    return LiveGates(units[0], units[1], units[2], positions)
+    starts = np.cumsum([0, *(each.size + -each.size % block for each in units)]).tolist()
+    positions = np.full(3 * hidden, -1, np.int32)
+    for gate, (own, start) in enumerate(zip(units, starts, strict=False)):
+        positions[gate * hidden + own] = start + np.arange(own.size)
+    return LiveGates(units[0], units[1], units[2], tuple(starts), positions)
 
 
 def is_compact(live: LiveGates) -> bool:

@@ -11,7 +11,7 @@ Source: PyTorch's `nn.GRU`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rtmobile_iree.passes.kernels.activation import gru_blend, sigmoid, tanh
@@ -24,6 +24,7 @@ from rtmobile_iree.passes.kernels.cells import (
     every_row,
 )
 from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.expand import Expansion, plan_expansion
 from rtmobile_iree.passes.kernels.gates import LiveGates, constant_gates, is_compact, live_gates
 from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool
@@ -36,28 +37,29 @@ GATES = 3
 Piece = Callable[[ir.Value, int], ir.Value]
 
 
-def plan_gru(pool: ConstantPool, scratch: Scratch, layer: Layer) -> tuple[GateRows, Cell]:
+def plan_gru(
+    pool: ConstantPool, scratch: Scratch, layer: Layer, width: int
+) -> tuple[GateRows, Cell]:
     """The rows of a GRU layer that need computing, and its cell."""
     hidden = layer.b_hh.size // GATES
-    rows = every_row(layer, np.arange(GATES * hidden) < 2 * hidden)
-    live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh)
+    rows = every_row(layer, np.arange(GATES * hidden) < 2 * hidden, GATES, width)
+    live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh, rows.block or 1)
     if not is_compact(live):
         return rows, GRUCell(hidden)
-    rows = GateRows(live.count, live.positions, rows.ih_bias, rows.hh_bias)
-    return rows, _plan_live(pool, scratch, layer, live)
+    blocked = _plan_blocked(pool, scratch, layer, live, rows.block) if rows.block else None
+    if blocked is None:
+        live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh)
+    rows = replace(
+        rows, count=live.starts[-1], positions=live.positions, block=rows.block if blocked else 0
+    )
+    return rows, blocked or _plan_live(pool, scratch, layer, live)
 
 
 @dataclass(frozen=True)
-class GRUCell:
+class GRUCell(Cell):
     """Every gate of every unit."""
 
     hidden: int
-
-    def prepare(self, e: Emitter, constants: Constants, scratch: ir.Value) -> None:
-        """Nothing to fill."""
-
-    def begin(self, e: Emitter, step: StepVectors) -> None:
-        """Nothing to do."""
 
     def units(self, e: Emitter, step: StepVectors, unit: ir.Value, size: int) -> ir.Value:
         """The next state of units [unit, unit + size)."""
@@ -70,7 +72,7 @@ class GRUCell:
 
 
 @dataclass(frozen=True)
-class LiveGRUCell:
+class LiveGRUCell(Cell):
     """The live gates alone; the constant ones are in place from the start.
 
     Attributes:
@@ -140,6 +142,75 @@ class LiveGRUCell:
         z = e.vload(step.scratch, e.add(unit, self.z), size)
         n = e.vload(step.scratch, e.add(unit, self.n), size)
         return e.fma(z, arith.subf(step.state(e, 0, unit, size), n), n)
+
+
+@dataclass(frozen=True)
+class BlockedGRUCell(Cell):
+    """The live gates alone, each gate's in whole registers; readers open the gaps.
+
+    Attributes:
+        starts: where r, z, n start in the vector of live gates, and its length.
+        results: offset in scratch of the gates computed, laid out as that vector.
+        r_of_n: how the n of a live unit finds its r.
+        z_of_units, n_of_units: how a unit finds its z and n.
+    """
+
+    starts: tuple[int, int, int, int]
+    results: int
+    r_of_n: Expansion
+    z_of_units: Expansion
+    n_of_units: Expansion
+
+    def begin(self, e: Emitter, step: StepVectors) -> None:
+        """Computes the live gates."""
+        scratch, (_, _, n_start, stop) = step.scratch, self.starts
+
+        def put(at: ir.Value, value: ir.Value) -> None:
+            e.vstore(value, scratch, e.add(at, self.results))
+
+        def sum_sigmoid(at: ir.Value) -> None:
+            put(at, sigmoid(e, arith.addf(*step.gates(e, at, e.width)), e.width))
+
+        def new_gate(i: ir.Value) -> None:
+            at = e.add(i, n_start)
+            gi_n, gh_n = step.gates(e, at, e.width)
+            r = step.read(e, self.r_of_n, e.index(self.results), i, e.width)
+            put(at, tanh(e, e.fma(r, gh_n, gi_n), e.width))
+
+        e.loop(0, n_start, e.width, [], sum_sigmoid)
+        e.loop(0, stop - n_start, e.width, [], new_gate)
+
+    def units(self, e: Emitter, step: StepVectors, unit: ir.Value, size: int) -> ir.Value:
+        """The next state of units [unit, unit + size): n + z * (h - n)."""
+        _, z_start, n_start, _ = self.starts
+        z = step.read(e, self.z_of_units, e.index(self.results + z_start), unit, size)
+        n = step.read(e, self.n_of_units, e.index(self.results + n_start), unit, size)
+        return e.fma(z, arith.subf(step.state(e, 0, unit, size), n), n)
+
+
+def _plan_blocked(
+    pool: ConstantPool, scratch: Scratch, layer: Layer, live: LiveGates, width: int
+) -> BlockedGRUCell | None:
+    """None where the r of neighbouring n are not neighbours."""
+    hidden = layer.b_hh.size // GATES
+    constant = constant_gates(live, layer.b_ih, layer.b_hh)
+
+    def places(units: np.ndarray) -> np.ndarray:
+        found = np.full(hidden, -1, np.int32)
+        found[units] = np.arange(units.size)
+        return found
+
+    padding = (0, -live.n.size % width)
+    r_places = np.pad(places(live.r)[live.n], padding, constant_values=-1)
+    r_gaps = np.pad(constant.r_of_n[:-1], padding)
+    r_of_n = plan_expansion(pool, r_places, r_gaps, width)
+    z_of_units = plan_expansion(pool, places(live.z), constant.z, width)
+    n_of_units = plan_expansion(pool, places(live.n), constant.n, width)
+    if r_of_n is None or z_of_units is None or n_of_units is None:
+        return None
+    return BlockedGRUCell(
+        live.starts, scratch.take(live.starts[-1]), r_of_n, z_of_units, n_of_units
+    )
 
 
 def _plan_live(pool: ConstantPool, scratch: Scratch, layer: Layer, live: LiveGates) -> LiveGRUCell:

@@ -17,16 +17,22 @@ summed by integer dot products instead (`dots`), from the same vectors quantized
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from rtmobile_iree.passes.kernels.dots import Quantized, dot_product, load_quad
+from rtmobile_iree.passes.kernels.dots import (
+    Quantized,
+    add_lanes,
+    dot_product,
+    load_inputs,
+    stage,
+)
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, TABLE_FIELDS, MatrixPlan, PanelClass
 from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
-from rtmobile_iree.schedule import Schedule
+from rtmobile_iree.schedule import IntegerDot, Schedule
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,6 @@ class Vectors:
         return len(self.source_offsets)
 
 
-Run = Callable[[Vectors], None]
 Fields = dict[str, ir.Value]
 
 
@@ -74,24 +79,18 @@ class PanelKernel:
     schedule: Schedule
     constants: Constants
 
-    def panels(self, which: PanelClass, vectors_of: Callable[[Run], None]) -> None:
-        """Runs one class; `vectors_of(run)` calls `run(vectors)` for each tile of vectors."""
-        e = self.emit
-
-        def body(panel: ir.Value) -> None:
-            base = e.mul(e.add(panel, which.table_start), len(TABLE_FIELDS))
-            fields = {
-                name: e.load_index(self.constants.table, e.add(base, i))
-                for i, name in enumerate(TABLE_FIELDS)
-            }
-            vectors_of(lambda vectors: self._panel(which, fields, vectors))
-
-        e.loop(0, which.count, 1, [], body)
-
     def matvec(self, matrix: MatrixPlan, vectors: Vectors) -> None:
         """All panels of a matrix, for one tile of vectors."""
+        e, count = self.emit, vectors.count
         for which in matrix.classes:
-            self.panels(which, lambda run: run(vectors))
+            staged = self._stage_class(which, matrix.inputs, vectors)
+
+            def body(panel: ir.Value, which: PanelClass = which, staged: bool = staged) -> None:
+                first = e.mul(panel, count)
+                own = _staged(e, vectors, which, first) if staged else vectors
+                self._panel(which, self._fields(which, panel), own)
+
+            e.loop(0, which.count, 1, [], body)
 
     def matmul(
         self,
@@ -106,17 +105,68 @@ class PanelKernel:
             vectors_at: (first vector, how many) -> `Vectors`.
         """
         e = self.emit
-
-        def tiles(run: Run) -> None:
-            done, size = e.index(0), self.schedule.vector_tile
-            while size:  # as many as fit of 4 vectors, say, then of 2, then of 1
-                fit = e.mul(_floordiv(e, e.sub(count, done), size), size)
-                stop = e.add(done, fit)
-                e.loop(done, stop, size, [], lambda i, n=size: run(vectors_at(i, n)))
-                done, size = stop, size // 2
-
         for which in matrix.classes:
-            self.panels(which, tiles)
+
+            def body(panel: ir.Value, which: PanelClass = which) -> None:
+                fields, staged = self._fields(which, panel), which.stage > 0
+
+                def tile(first: ir.Value, size: int) -> None:
+                    own = vectors_at(first, size)
+                    own = _staged(e, own, which, first) if staged else own
+                    self._panel(which, fields, own)
+
+                def stage_one(v: ir.Value) -> None:
+                    own = _staged(e, vectors_at(v, 1), which, v)
+                    self._stage(which, fields, matrix.inputs, own)
+
+                if staged:
+                    e.loop(0, count, 1, [], stage_one)
+                self._tiles(count, tile)
+
+            e.loop(0, which.count, 1, [], body)
+
+    def _tiles(self, count: ir.Value, run: Callable[[ir.Value, int], None]) -> None:
+        """run(first, size) over [0, count): as many as fit of 4 vectors, say, then of 2, then 1."""
+        e = self.emit
+        done, size = e.index(0), self.schedule.vector_tile
+        while size:
+            fit = e.mul(_floordiv(e, e.sub(count, done), size), size)
+            stop = e.add(done, fit)
+            e.loop(done, stop, size, [], lambda i, n=size: run(i, n))
+            done, size = stop, size // 2
+
+    def _fields(self, which: PanelClass, panel: ir.Value) -> Fields:
+        """A panel's row of the table."""
+        e = self.emit
+        base = e.mul(e.add(panel, which.table_start), len(TABLE_FIELDS))
+        return {
+            name: e.load_index(self.constants.table, e.add(base, i))
+            for i, name in enumerate(TABLE_FIELDS)
+        }
+
+    def _stage_class(self, which: PanelClass, inputs: int, vectors: Vectors) -> bool:
+        """Moves the inputs of all panels of an i8x4 class together; whether it is one."""
+        if not which.stage:
+            return False
+        e = self.emit
+
+        def body(panel: ir.Value) -> None:
+            own = _staged(e, vectors, which, e.mul(panel, vectors.count))
+            self._stage(which, self._fields(which, panel), inputs, own)
+
+        e.loop(0, which.count, 1, [], body)
+        return True
+
+    def _stage(self, which: PanelClass, fields: Fields, inputs: int, vectors: Vectors) -> None:
+        """Moves the inputs of one panel together."""
+        e, dot, quantized = self.emit, self.schedule.dot, vectors.quantized
+        assert dot is not None
+        assert quantized is not None
+        index = (self.constants.index, fields["column_start"])
+        together = COLUMNS_A_LANE[which.kind] * _lanes_a_row(dot, which.height)
+        sizes = (inputs, e.mul(fields["columns"], together))
+        for offset, target in zip(quantized.offsets, quantized.staged, strict=True):
+            stage(e, dot, index, (quantized.buffer, offset), target, sizes, which.crowded)
 
     def _panel(self, which: PanelClass, fields: Fields, vectors: Vectors) -> None:
         block = self.schedule.row_block(which.height, vectors.count)
@@ -178,38 +228,41 @@ class PanelKernel:
         assert dot is not None
         assert quantized is not None
         width = min(block, e.width)
-        registers = block // width
+        registers, own_lanes = block // width, _lanes_a_row(dot, which.height)
         source = self.constants.weights(which.kind)
-        lanes = COLUMNS_A_LANE[which.kind]
-        packed = ir.VectorType.get([width * lanes], element(which.kind))
-        weights = e.add(fields["value_start"], row * lanes)
+        together = COLUMNS_A_LANE[which.kind] * own_lanes
+        packed = ir.VectorType.get([width * together], element(which.kind))
+        weights = e.add(fields["value_start"], row * together)
         correction = self._row_constants(which, 2, row, width, registers, fields)
         starts = [arith.bitcast(e.integers(width), bits) for bits in correction]
 
         def step(k: ir.Value, accs: list[ir.Value]) -> list[ir.Value]:
-            columns = e.add(fields["column_start"], e.mul(k, lanes))
-            start = e.add(weights, e.mul(k, which.height * lanes))
+            start = e.add(weights, e.mul(k, which.height * together))
             panel = [
-                vector.load(packed, source, [e.add(start, r * width * lanes)])
+                vector.load(packed, source, [e.add(start, r * width * together)])
                 for r in range(registers)
             ]
             out = []
-            for v, offset in enumerate(quantized.offsets):
-                quad = load_quad(e, self.constants.index, columns, quantized.source, offset)
-                own = accs[v * registers : (v + 1) * registers]
-                out += [dot_product(e, dot, own[r], quad, panel[r]) for r in range(registers)]
+            for v, staged in enumerate(quantized.staged):
+                at = e.add(staged, e.mul(k, together))
+                x = load_inputs(e, quantized.buffer, at, width, width * own_lanes)
+                own = accs[v * registers :]
+                out += [dot_product(dot, own[r], x, panel[r]) for r in range(registers)]
             return out
 
-        zero = e.integer_splat(0, width)
-        sums = self._walk(fields["columns"], starts * vectors.count, zero, arith.addi, step)
+        zero = e.integer_splat(0, width * own_lanes)
+        nothing = [zero] * (registers * vectors.count)
+        sums = self._walk(fields["columns"], nothing, zero, arith.addi, step)
         bias = self._row_constants(which, 0, row, width, registers, fields)
         scales = self._row_constants(which, 1, row, width, registers, fields)
         results = []
         for v, scale in enumerate(quantized.scales):
-            own = [arith.sitofp(e.vector_type(width), sums[v * registers + r])
-                   for r in range(registers)]  # fmt: skip
-            both = [arith.mulf(s, e.splat(scale, width)) for s in scales]
-            results.append([e.fma(own[r], both[r], bias[r]) for r in range(registers)])
+            own = []
+            for r in range(registers):
+                total = arith.addi(add_lanes(sums[v * registers + r], width), starts[r])
+                both = arith.mulf(scales[r], e.splat(scale, width))
+                own.append(e.fma(arith.sitofp(e.vector_type(width), total), both, bias[r]))
+            results.append(own)
         return results
 
     def _row_constants(
@@ -263,12 +316,28 @@ class PanelKernel:
         if not which.scattered:
             start = e.add(offset, fields["out"], row)
             for r, value in enumerate(sums):
-                e.vstore(value, target, e.add(start, r * width))
+                at = e.add(start, r * width)
+                if which.partial:
+                    left = e.sub(fields["rows"], e.index(row + r * width))
+                    e.store_first(value, left, target, at)
+                else:
+                    e.vstore(value, target, at)
             return
         # lane by lane: on Zen 4 a twelfth faster than through memory and a loop over the rows
         for lane in reversed(range(width * len(sums))):
             place = e.load_index(self.constants.index, e.add(fields["out"], row + lane))
             e.store(e.lane(sums[lane // width], lane % width), target, e.add(offset, place))
+
+
+def _lanes_a_row(dot: IntegerDot, height: int) -> int:
+    return max(1, dot.lanes // height)
+
+
+def _staged(e: Emitter, vectors: Vectors, which: PanelClass, first: ir.Value) -> Vectors:
+    """The vectors with the places of their moved inputs: `first` on in areas of `which.stage`."""
+    assert vectors.quantized is not None
+    places = [e.mul(e.add(first, v), which.stage) for v in range(vectors.count)]
+    return replace(vectors, quantized=replace(vectors.quantized, staged=places))
 
 
 def _floordiv(e: Emitter, value: ir.Value, divisor: int) -> ir.Value:

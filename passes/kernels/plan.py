@@ -18,7 +18,8 @@ values[k / lanes][row][k % lanes], the columns filled up to a whole number of la
 
 - `bf16x2`: an f32 register is a shift or a mask away, where widening would take two instructions;
 - `i8x4`: for integer dot products with inputs quantized to bytes. Where these are offset by a zero
-  point, each sum starts from minus that times its row's sum of weights.
+  point, each sum starts from minus that times its row's sum of weights. A panel shorter than a
+  register has several lanes a row, one beside the other: values[k / 4q][row][k % 4q].
 """
 
 from __future__ import annotations
@@ -32,12 +33,12 @@ from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 from rtmobile_iree.schedule import IntegerDot
 from rtmobile_iree.values import from_storage, to_storage, value_type
 
-TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out")
+TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
 COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
-# Fewer rows than this gain nothing from integer dot products: gathering four bytes costs more.
-DOT_HEIGHT = 16
+COMPRESS = 64  # bytes that one instruction moves together
+MASK_BITS = 16  # of an entry in the index buffer
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,21 @@ class PanelClass:
         height: stored rows of each panel.
         kind: how its values are stored: a value type, bf16x2 or i8x4.
         scattered: output positions come from the index buffer, else `out` is the first of a run.
+        partial: panels have fewer rows than their height, and are stored under a mask.
         table_start: first row in the table.
         count: number of panels.
+        stage: i8x4: bytes set aside for one panel's inputs moved together.
+        crowded: i8x4: most columns that a panel keeps of 64 neighbours.
     """
 
     height: int
     kind: str
     scattered: bool
+    partial: bool
     table_start: int
     count: int
+    stage: int = 0
+    crowded: int = 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,11 @@ class MatrixPlan:
     def quantized_input(self) -> bool:
         """Whether some panels take their input as u8."""
         return any(each.kind == "i8x4" for each in self.classes)
+
+    def staging(self, vectors: int, whole_class: bool) -> int:
+        """Bytes for moved inputs of one panel, or of all panels of a class, times vectors."""
+        sizes = [each.stage * (each.count if whole_class else 1) for each in self.classes]
+        return vectors * max(sizes, default=0)
 
 
 @dataclass
@@ -152,6 +164,7 @@ def plan_matrix(
     positions: np.ndarray | None = None,
     outputs: int | None = None,
     dot: IntegerDot | None = None,
+    masked: bool = False,
 ) -> MatrixPlan:
     """Lays one matrix out in the pool.
 
@@ -160,25 +173,30 @@ def plan_matrix(
         bias: [M] f32, what an output starts from; zeros when None.
         positions: [M], where the output of an original row goes; the row itself when None.
         outputs: length of the output vector; M when None.
-        dot: instruction for the tall panels of i8 matrices.
+        dot: instruction for i8 matrices.
+        masked: a panel with fewer rows than its height is stored under a mask; else its results
+            go out one by one.
     """
     rows_out = packed.shape[0]
     bias = np.zeros(rows_out, np.float32) if bias is None else bias
     positions = np.arange(rows_out, dtype=np.int32) if positions is None else positions
-    columns = pool.add_index(packed.column_index)
+    kind = _kind(packed.value_type, dot)
+    columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
     classes = []
-    for (height, scattered), members in _classes(packed, positions).items():
-        kind = _kind(packed.value_type, height, dot)
-        table = []
-        panels_of_class = [_panel_weights(packed, panel, kind) for panel in members]
+    for (height, scattered, partial), members in _classes(packed, positions, masked).items():
+        together = _row_columns(kind, height, dot)
+        table, stage = [], 0
+        panels_of_class = [_panel_weights(packed, panel, kind, together) for panel in members]
         value_start = pool.add_weights(np.concatenate(panels_of_class))
         for panel, weights in zip(members, panels_of_class, strict=True):
             stored = packed.reorder[panel.row_start : panel.row_start + panel.rows]
             target = np.full(height, positions[stored[0]])
             target[: panel.rows] = positions[stored]
             column_start, count = columns + panel.column_start, panel.columns
-            if kind in COLUMNS_A_LANE:
-                column_start, count = _lane_columns(pool, packed, panel, kind)
+            if together > 1:
+                own = _panel_columns(packed, panel, together, dot if kind == "i8x4" else None)
+                column_start, count = pool.add_index(own), -(-count // together)
+                stage = max(stage, count * together)
             table.append((
                 column_start,
                 count,
@@ -186,44 +204,60 @@ def plan_matrix(
                 pool.add_values(_row_constants(packed, panel, bias[stored], weights,
                                                dot if kind == "i8x4" else None)),
                 pool.add_index(target) if scattered else int(target[0]),
+                panel.rows,
             ))  # fmt: skip
             value_start += weights.size
         first = pool.add_table(table)
-        classes.append(PanelClass(height, kind, scattered, first, len(table)))
+        stage = stage + -stage % COMPRESS + COMPRESS if kind == "i8x4" else 0
+        classes.append(PanelClass(height, kind, scattered, partial, first, len(table), stage,
+                                  max(_crowded(packed, panel) for panel in members)))  # fmt: skip
     outputs = rows_out if outputs is None else outputs
     return MatrixPlan(outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs)
 
 
-def _kind(value_type: str, height: int, dot: IntegerDot | None) -> str:
-    """How panels of this height store their values."""
+def _kind(value_type: str, dot: IntegerDot | None) -> str:
+    """How panels of this type are stored."""
     if value_type == "bf16":
         return "bf16x2"
-    return "i8x4" if value_type == "i8" and dot and height >= DOT_HEIGHT else value_type
+    return "i8x4" if value_type == "i8" and dot else value_type
 
 
-def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str) -> np.ndarray:
+def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:
+    """Columns of a row that stand side by side."""
+    lanes = dot.lanes // height if kind == "i8x4" and dot and height < dot.lanes else 1
+    return COLUMNS_A_LANE.get(kind, 1) * lanes
+
+
+def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str, together: int) -> np.ndarray:
     """The stored values of a panel in the order the kernel reads them, flat."""
     height, columns = panel.height, panel.columns
     stored = packed.values[panel.value_start :][: height * columns]
-    lanes = COLUMNS_A_LANE.get(kind, 1)
-    if lanes == 1:
+    if together == 1:
         return stored
-    filled = np.zeros((columns + -columns % lanes, height), stored.dtype)
+    filled = np.zeros((columns + -columns % together, height), stored.dtype)
     filled[:columns] = stored.reshape(columns, height)
-    if kind == "bf16x2" and columns % lanes:
+    if kind == "bf16x2" and columns % together:
         # two halves of the last column: beside a zero, an infinite input would become NaN
         filled[-2:] = to_storage(from_storage(filled[-2]) / 2, "bf16")
-    return filled.reshape(-1, lanes, height).transpose(0, 2, 1).ravel()
+    return filled.reshape(-1, together, height).transpose(0, 2, 1).ravel()
 
 
-def _lane_columns(
-    pool: ConstantPool, packed: PackedMatrix, panel: Panel, kind: str
-) -> tuple[int, int]:
-    """Start of a panel's columns in the index, filled up to whole lanes, and number of lanes."""
-    lanes = COLUMNS_A_LANE[kind]
+def _panel_columns(
+    packed: PackedMatrix, panel: Panel, together: int, dot: IntegerDot | None
+) -> np.ndarray:
+    """What the index holds of a panel's columns: numbers filled up, or a mask of all columns."""
     index = packed.column_index[panel.column_start :][: panel.columns]
-    filled = np.pad(index, (0, -index.size % lanes), mode="edge")
-    return pool.add_index(filled), filled.size // lanes
+    if dot is None or dot.compress is None:
+        return np.pad(index, (0, -index.size % together), mode="edge")
+    columns = packed.shape[1]
+    mask = np.zeros(columns + -columns % COMPRESS, bool)
+    mask[index] = True
+    return np.packbits(mask, bitorder="little").view(np.uint16)
+
+
+def _crowded(packed: PackedMatrix, panel: Panel) -> int:
+    index = packed.column_index[panel.column_start :][: panel.columns]
+    return int(np.bincount(index.astype(np.int64) // COMPRESS, minlength=1).max())
 
 
 def _row_constants(
@@ -241,15 +275,21 @@ def _row_constants(
         parts.append(np.zeros(height, np.float32))
         parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows]
     if dot is not None:
-        sums = weights.reshape(-1, height, COLUMNS_A_LANE["i8x4"]).sum(axis=(0, 2), dtype=np.int32)
+        together = COLUMNS_A_LANE["i8x4"] * max(1, dot.lanes // height)
+        sums = weights.reshape(-1, height, together).sum(axis=(0, 2), dtype=np.int32)
         parts.append((-dot.zero_point * sums).astype(np.int32).view(np.float32))
     return np.concatenate(parts)
 
 
-def _classes(packed: PackedMatrix, positions: np.ndarray) -> dict[tuple[int, bool], list[Panel]]:
-    classes: dict[tuple[int, bool], list[Panel]] = {}
+def _classes(
+    packed: PackedMatrix, positions: np.ndarray, masked: bool
+) -> dict[tuple[int, bool, bool], list[Panel]]:
+    """Panels by height, whether their outputs are scattered, and whether they are masked."""
+    classes: dict[tuple[int, bool, bool], list[Panel]] = {}
     for panel in panels(packed):
         target = positions[packed.reorder[panel.row_start : panel.row_start + panel.rows]]
-        run = panel.rows == panel.height and bool((np.diff(target) == 1).all())
-        classes.setdefault((panel.height, not run), []).append(panel)
+        is_run, is_full = bool((np.diff(target) == 1).all()), panel.rows == panel.height
+        partial = masked and is_run and not is_full
+        key = (panel.height, not (is_run and (is_full or masked)), partial)
+        classes.setdefault(key, []).append(panel)
     return dict(sorted(classes.items(), reverse=True))

@@ -17,10 +17,11 @@ Source: the fused scan is RTMobile's (arXiv 2002.11474, IV-B).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.cells import StepVectors
+from rtmobile_iree.passes.kernels.dots import Quantized, quantize
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.panels import Constants, PanelKernel, Vectors
 from rtmobile_iree.passes.kernels.plan import MatrixPlan
@@ -32,13 +33,18 @@ from rtmobile_iree.schedule import Schedule
 
 @dataclass(frozen=True)
 class StackBuffers:
-    """Flat f32 memrefs: x [T, B, I], states [L, B, .] in; y [T, B, P], states, scratch out."""
+    """Flat f32 memrefs: x [T, B, I], states [L, B, .] in; y [T, B, P], states, scratch out.
+
+    Attributes:
+        quantized: i8 scratch [slots, B, byte_pitch], where some inputs are quantized.
+    """
 
     x: ir.Value
     states: tuple[ir.Value, ...]
     y: ir.Value
     next_states: tuple[ir.Value, ...]
     scratch: ir.Value
+    quantized: ir.Value | None = None
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,11 @@ class Rows:
 Target = Callable[[ir.Value], tuple[ir.Value, ir.Value]]
 
 
-def scratch_elements(plan: StackPlan, steps: ir.Value) -> ir.Value:
-    """Size of the scratch buffer for a call of `steps` steps (index value), in f32 elements."""
+def scratch_elements(plan: StackPlan, steps: ir.Value, per_slot: int, fixed: int) -> ir.Value:
+    """Size of a scratch buffer for a call of `steps` steps (index value)."""
     e = Emitter(1)
     slots = e.min(steps, e.index(plan.time_chunk))
-    return e.add(e.mul(slots, plan.per_slot), plan.fixed)
+    return e.add(e.mul(slots, per_slot), fixed)
 
 
 @dataclass(frozen=True)
@@ -104,9 +110,9 @@ class StackKernel:
         e, batch = self.emit, self.plan.batch
         if layer.ih_start is not None:
             vectors = e.mul(self._slots(), batch)
-            self._fill(layer.ih_start, self._per_slot(layer.gi), vectors, layer.gates)
+            self._fill(layer.ih_start, self._per_slot(layer.gi), vectors, layer.ih.outputs)
         if layer.hh_start is not None:
-            self._fill(layer.hh_start, e.index(layer.gh), e.index(batch), layer.gates)
+            self._fill(layer.hh_start, e.index(layer.gh), e.index(batch), layer.hh.outputs)
         projection = layer.projection
         if projection is not None and projection.start is not None:
             outputs = e.index(projection.outputs)
@@ -129,6 +135,10 @@ class StackKernel:
         pitch = plan.inputs if is_first else plan.outputs
         origin = e.mul(first, plan.batch * pitch) if is_first else self._per_slot(plan.sequence)
         target = self._per_slot(layer.gi)
+        vectors = e.mul(count, plan.batch)
+        quantized = layer.ih.quantized_input
+        if quantized:
+            self._quantize_all(layer.ih, (source, origin, pitch), vectors)
 
         def vectors_at(vector: ir.Value, tile: int) -> Vectors:
             lanes = [e.add(vector, v) for v in range(tile)]
@@ -136,10 +146,47 @@ class StackKernel:
                 source,
                 [e.add(origin, e.mul(lane, pitch)) for lane in lanes],
                 self.buffers.scratch,
-                [e.add(target, e.mul(lane, layer.gates)) for lane in lanes],
+                [e.add(target, e.mul(lane, layer.ih.outputs)) for lane in lanes],
+                self._quantized(lanes) if quantized else None,
             )
 
-        self._panels().matmul(layer.ih, e.mul(count, plan.batch), vectors_at)
+        self._panels().matmul(layer.ih, vectors, vectors_at)
+
+    def _quantize_all(
+        self, matrix: MatrixPlan, source: tuple[ir.Value, ir.Value, int], vectors: ir.Value
+    ) -> None:
+        """Quantizes inputs; `source`: memref, offset of the first vector, and their pitch."""
+        e = self.emit
+        buffer, origin, pitch = source
+        scales = self._per_slot(self.plan.input_scales)
+
+        def one(v: ir.Value) -> None:
+            at = e.add(origin, e.mul(v, pitch))
+            scale = self._quantize(matrix, (buffer, at), self._bytes_at(v))
+            e.store(scale, self.buffers.scratch, e.add(scales, v))
+
+        e.loop(0, vectors, 1, [], one)
+
+    def _quantize(
+        self, matrix: MatrixPlan, source: tuple[ir.Value, ir.Value], at: ir.Value
+    ) -> ir.Value:
+        """Quantizes one input of a matrix to the byte scratch at `at`; returns its scale."""
+        assert self.schedule.dot is not None
+        target = (self.buffers.quantized, at)
+        return quantize(self.emit, self.schedule.dot, source, target, matrix.inputs)
+
+    def _bytes_at(self, vector: ir.Value) -> ir.Value:
+        """Where a quantized vector stands, after the staging area."""
+        return self.emit.add(self.emit.mul(vector, self.plan.byte_pitch), self.plan.staging)
+
+    def _quantized(self, lanes: Sequence[ir.Value]) -> Quantized:
+        """What `_quantize_all` wrote for these vectors."""
+        e, scales = self.emit, self._per_slot(self.plan.input_scales)
+        return Quantized(
+            self.buffers.quantized,
+            [self._bytes_at(lane) for lane in lanes],
+            [e.load(self.buffers.scratch, e.add(scales, lane)) for lane in lanes],
+        )
 
     def _scan(self, layer: LayerPlan, is_last: bool, first: ir.Value, count: ir.Value) -> None:
         e, plan = self.emit, self.plan
@@ -147,7 +194,7 @@ class StackKernel:
         row = plan.batch * plan.outputs
         origin = e.mul(first, row) if is_last else self._per_slot(plan.sequence)
         gi = self._per_slot(layer.gi)
-        state, gh = self._state(layer), Rows(self.buffers.scratch, layer.gh, layer.gates)
+        state, gh = self._state(layer), Rows(self.buffers.scratch, layer.gh, layer.hh.outputs)
 
         def step(t: ir.Value) -> None:
             if "recur" in self.schedule.parts:
@@ -159,7 +206,7 @@ class StackKernel:
 
             def entry(b: ir.Value) -> None:
                 vector = e.add(e.mul(t, plan.batch), b)
-                self._cell(layer, b, e.add(gi, e.mul(vector, layer.gates)), output)
+                self._cell(layer, b, e.add(gi, e.mul(vector, layer.ih.outputs)), output)
 
             if "gates" in self.schedule.parts:
                 e.loop(0, plan.batch, 1, [], entry)
@@ -177,8 +224,10 @@ class StackKernel:
             self.constants,
             self.buffers.scratch,
             gi,
-            e.add(e.mul(b, layer.gates), layer.gh),
+            e.add(e.mul(b, layer.hh.outputs), layer.gh),
             tuple((buffer, e.mul(entry, size)) for buffer, size in sizes),
+            layer.ih_rows,
+            layer.hh_rows,
         )
         layer.cell.begin(e, step)
         if layer.projection is None:
@@ -218,11 +267,21 @@ class StackKernel:
             while tile > batch - first:
                 tile //= 2
             lanes = range(first, first + tile)
+            inputs = [e.index(source.start + b * source.pitch) for b in lanes]
+            quantized = None
+            if matrix.quantized_input:
+                offsets = [self._bytes_at(e.index(b)) for b in lanes]
+                scales = [
+                    self._quantize(matrix, (source.buffer, at), to)
+                    for at, to in zip(inputs, offsets, strict=True)
+                ]
+                quantized = Quantized(self.buffers.quantized, offsets, scales)
             vectors = Vectors(
                 source.buffer,
-                [e.index(source.start + b * source.pitch) for b in lanes],
+                inputs,
                 target.buffer,
                 [e.index(target.start + b * target.pitch) for b in lanes],
+                quantized,
             )
             self._panels().matvec(matrix, vectors)
             first += tile

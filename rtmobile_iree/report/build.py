@@ -12,7 +12,7 @@ from rtmobile_iree.passes.contraction import match_contraction
 from rtmobile_iree.passes.eliminate_dead_units import DEAD_UNITS
 from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.grouping import dense_group
-from rtmobile_iree.passes.lower import ARRAYS, read_packed
+from rtmobile_iree.passes.lower import PACKED, read_packed
 from rtmobile_iree.passes.weights import walk
 from rtmobile_iree.report.encoding import MatrixReport, Report
 
@@ -21,11 +21,8 @@ def build_report(module: ir.Module) -> Report:
     """One entry for each constant matrix that is multiplied with something."""
     entries: list[MatrixReport] = []
     for op in walk(module.operation):
-        if op.name == "bspc.packed_matmul":
-            entries += _packed_entries(op, [read_packed(op, 1, "shape")])
-        elif op.name == "bspc.packed_gru":
-            matrices = [read_packed(op, 2, "shape_ih"), read_packed(op, 2 + ARRAYS, "shape_hh")]
-            entries += _packed_entries(op, matrices)
+        if op.name.startswith(PACKED):
+            entries += _packed_entries(op, read_packed(op))
         elif DENSE in op.attributes:
             entries += _dense_entry(op)
     return Report(tuple(entries))

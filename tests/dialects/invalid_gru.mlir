@@ -158,7 +158,7 @@ func.func @gates(
 func.func @inputs(
     %x: tensor<?x1x4xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
     %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.gru gru.l1: x has 4 inputs, w_ih 5 columns; they must be equal}}
+  // expected-error@+1 {{bspc.gru gru.l1: w_ih has 5 columns; the other operands need 4}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
       %b_ih, %b_hh)
       {layer = 1 : i64, name = "gru.l1"} : (
@@ -172,7 +172,7 @@ func.func @inputs(
 func.func @units(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
     %w_hh: tensor<9x4xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{bspc.gru gru.l1: w_hh has 4 columns, the state 3 units; use equal numbers}}
+  // expected-error@+1 {{bspc.gru gru.l1: w_hh has 4 columns; the other operands need 3}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
       %b_ih, %b_hh)
       {layer = 1 : i64, name = "gru.l1"} : (
@@ -183,32 +183,45 @@ func.func @units(
 
 // -----
 
-func.func @one_reorder(
+func.func @two_reorders(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
     %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>,
     %r0: tensor<9xi32>) {
-  // expected-error@+1 {{1 reorder operands; give none, or reorder_ih and reorder_hh}}
+  // expected-error@+1 {{2 reorder operands; give one for all weights, or none}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
-      %b_ih, %b_hh, %r0)
+      %b_ih, %b_hh, %r0, %r0)
       {layer = 1 : i64, name = "gru.l1"} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
-      tensor<9xf32>, tensor<9xf32>, tensor<9xi32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+      tensor<9xf32>, tensor<9xf32>, tensor<9xi32>, tensor<9xi32>)
+      -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
   return
 }
 
 // -----
 
-func.func @reorder_hh_length(
+func.func @reorder_length(
     %x: tensor<?x1x5xf32>, %state: tensor<2x1x3xf32>, %w_ih: tensor<9x5xf32>,
     %w_hh: tensor<9x3xf32>, %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>,
-    %r0: tensor<9xi32>, %r1: tensor<8xi32>) {
-  // expected-error@+1 {{bspc.gru gru.l1: the reorder of w_hh is [8]; the other operands need [9]}}
+    %r0: tensor<17xi32>) {
+  // expected-error@+1 {{bspc.gru gru.l1: reorder is [17]; the other operands need [18]}}
   %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh,
-      %b_ih, %b_hh, %r0, %r1)
+      %b_ih, %b_hh, %r0)
       {layer = 1 : i64, name = "gru.l1"} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9x5xf32>, tensor<9x3xf32>,
-      tensor<9xf32>, tensor<9xf32>, tensor<9xi32>, tensor<8xi32>)
+      tensor<9xf32>, tensor<9xf32>, tensor<17xi32>)
       -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
+  return
+}
+
+// -----
+
+func.func @reorder_hh_twice(
+    %x: tensor<?x1x1xf32>, %state: tensor<1x1x1xf32>, %w: tensor<3x1xf32>, %b: tensor<3xf32>) {
+  %r = arith.constant dense<[2, 0, 1, 0, 1, 1]> : tensor<6xi32>
+  // expected-error@+1 {{bspc.gru: the reorder of w_hh must hold distinct rows of 0 to 2}}
+  %y, %next = "bspc.gru"(%x, %state, %w, %w, %b, %b, %r) {layer = 0 : i64} : (
+      tensor<?x1x1xf32>, tensor<1x1x1xf32>, tensor<3x1xf32>, tensor<3x1xf32>, tensor<3xf32>,
+      tensor<3xf32>, tensor<6xi32>) -> (tensor<?x1x1xf32>, tensor<1x1x1xf32>)
   return
 }
 

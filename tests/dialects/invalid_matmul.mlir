@@ -83,7 +83,7 @@ func.func @rows_without_reorder(%x: tensor<2x4xf32>, %w: tensor<2x4xf32>) {
 
 func.func @two_reorders(
     %x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<3xi32>, %r2: tensor<3xi32>) {
-  // expected-error@+1 {{bspc.matmul fc: 2 reorder operands; give none, or reorder}}
+  // expected-error@+1 {{bspc.matmul fc: 2 reorder operands; give one for all weights, or none}}
   %y = "bspc.matmul"(%x, %w, %r, %r2) {name = "fc"}
       : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi32>, tensor<3xi32>) -> tensor<2x3xf32>
   return
@@ -92,7 +92,7 @@ func.func @two_reorders(
 // -----
 
 func.func @reorder_length(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<2xi32>) {
-  // expected-error@+1 {{bspc.matmul fc: the reorder of w is [2]; the other operands need [3]}}
+  // expected-error@+1 {{bspc.matmul fc: reorder is [2]; the other operands need [3]}}
   %y = "bspc.matmul"(%x, %w, %r) {name = "fc"}
       : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<2xi32>) -> tensor<2x3xf32>
   return
@@ -101,7 +101,7 @@ func.func @reorder_length(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<2
 // -----
 
 func.func @reorder_type(%x: tensor<2x4xf32>, %w: tensor<3x4xf32>, %r: tensor<3xi64>) {
-  // expected-error@+1 {{the reorder of w is tensor<3xi64>; use a ranked tensor of i32}}
+  // expected-error@+1 {{reorder is tensor<3xi64>; use a ranked tensor of i32}}
   %y = "bspc.matmul"(%x, %w, %r) {name = "fc"}
       : (tensor<2x4xf32>, tensor<3x4xf32>, tensor<3xi64>) -> tensor<2x3xf32>
   return

@@ -282,9 +282,9 @@ func.func @array_of_hh(
     %ih_group_offset: tensor<2xi32>, %ih_column_offset: tensor<2xi32>,
     %ih_column_index: tensor<5xi16>,
     %ih_values: tensor<60xf32>, %hh_reorder: tensor<9xi32>, %hh_group_offset: tensor<2xi32>,
-    %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf16>,
+    %hh_column_offset: tensor<2xi32>, %hh_column_index: tensor<3xi16>, %hh_values: tensor<36xf64>,
     %b_ih: tensor<9xf32>, %b_hh: tensor<9xf32>) {
-  // expected-error@+1 {{hh_values is tensor<36xf16>; use a ranked tensor of f32}}
+  // expected-error@+1 {{hh_values is tensor<36xf64>; use a ranked tensor of f32 or f16 or i16 or i8}}
   %y, %next = "bspc.packed_gru"(%x, %state, %ih_reorder, %ih_group_offset,
       %ih_column_offset, %ih_column_index, %ih_values, %hh_reorder,
       %hh_group_offset, %hh_column_offset, %hh_column_index, %hh_values,
@@ -293,7 +293,7 @@ func.func @array_of_hh(
        row_align = 4 : i64, shape_hh = array<i64: 9, 3>, shape_ih = array<i64: 9, 5>} : (
       tensor<?x1x5xf32>, tensor<2x1x3xf32>, tensor<9xi32>, tensor<2xi32>,
       tensor<2xi32>, tensor<5xi16>, tensor<60xf32>, tensor<9xi32>,
-      tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf16>,
+      tensor<2xi32>, tensor<2xi32>, tensor<3xi16>, tensor<36xf64>,
       tensor<9xf32>, tensor<9xf32>) -> (tensor<?x1x3xf32>, tensor<2x1x3xf32>)
   return
 }

@@ -171,12 +171,12 @@ func.func @type_of_column_index(
 
 func.func @type_of_values(
     %x: tensor<2x4xf32>, %r: tensor<2xi32>, %g: tensor<2xi32>,
-    %c: tensor<2xi32>, %i: tensor<1xi16>, %v: tensor<4xf16>) {
-  // expected-error@+1 {{values is tensor<4xf16>; use a ranked tensor of f32}}
+    %c: tensor<2xi32>, %i: tensor<1xi16>, %v: tensor<4xf64>) {
+  // expected-error@+1 {{values is tensor<4xf64>; use a ranked tensor of f32 or f16 or i16 or i8}}
   %y = "bspc.packed_matmul"(%x, %r, %g, %c, %i, %v)
       {name = "fc", row_align = 4 : i64, shape = array<i64: 3, 4>}
       : (
-      tensor<2x4xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<1xi16>, tensor<4xf16>)
+      tensor<2x4xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<1xi16>, tensor<4xf64>)
       -> tensor<2x3xf32>
   return
 }

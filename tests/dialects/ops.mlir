@@ -68,10 +68,10 @@ func.func @gru_plain(%x: tensor<?x2x5xf32>, %state: tensor<2x2x3xf32>, %w_ih: te
 // CSE-NOT: bspc.gru
 // CSE: return
 func.func @gru_reordered(%x: tensor<7x1x5xf32>, %state: tensor<1x1x1xf32>, %w_ih: tensor<3x5xf32>,
-    %w_hh: tensor<3x1xf32>, %b: tensor<3xf32>, %r: tensor<3xi32>) {
-  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh, %b, %b, %r, %r) {layer = 0 : i64}
+    %w_hh: tensor<3x1xf32>, %b: tensor<3xf32>, %r: tensor<6xi32>) {
+  %y, %next = "bspc.gru"(%x, %state, %w_ih, %w_hh, %b, %b, %r) {layer = 0 : i64}
       : (tensor<7x1x5xf32>, tensor<1x1x1xf32>, tensor<3x5xf32>, tensor<3x1xf32>, tensor<3xf32>,
-         tensor<3xf32>, tensor<3xi32>, tensor<3xi32>) -> (tensor<7x1x1xf32>, tensor<1x1x1xf32>)
+         tensor<3xf32>, tensor<6xi32>) -> (tensor<7x1x1xf32>, tensor<1x1x1xf32>)
   return
 }
 

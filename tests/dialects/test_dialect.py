@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from rtmobile_iree.dialects import BSPC, constant, constant_array, make_context
-from rtmobile_iree.dialects.bspc import EncodingAttr, GruOp, MatmulOp
+from rtmobile_iree.dialects.bspc import EncodingAttr, MatmulOp
 from rtmobile_iree.dialects.constants import element_type
 from rtmobile_iree.dialects.context import load_bspc
+from rtmobile_iree.dialects.recurrent import GruOp
 from torch_mlir import ir
 
 ROOT = Path(__file__).parents[2]

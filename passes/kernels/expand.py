@@ -1,0 +1,114 @@
+"""Vectors stored without their gaps and read with them.
+
+Row pruning leaves gaps among the outputs of a matrix. Rather than send every result to its place,
+the kernel writes the results one after another, and the reader opens the gaps: for each block of
+a register's width there is a mask of the entries that are stored and the place of the first.
+
+    for block:
+        out[block] = expand(stored[first[block] ..], mask[block], where it is 0: defaults[block])
+
+That is one instruction a register where the target expands under a mask (AVX-512's VEXPANDPS), in
+place of a load, an extraction and a store an entry.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.plan import ConstantPool, MatrixPlan, plan_matrix
+from torch_mlir import ir
+from torch_mlir.dialects import arith
+
+from rtmobile_iree.bspc import PackedMatrix
+from rtmobile_iree.schedule import IntegerDot
+
+
+@dataclass(frozen=True)
+class Expansion:
+    """One expansion, planned.
+
+    Attributes:
+        width: entries of a block.
+        blocks: offset in the index buffer: mask and place of the first entry, a block.
+        defaults: offset in values: [length] what the gaps hold.
+    """
+
+    width: int
+    blocks: int
+    defaults: int
+
+    def load(
+        self,
+        e: Emitter,
+        constants: tuple[ir.Value, ir.Value],
+        stored: tuple[ir.Value, ir.Value],
+        at: ir.Value,
+    ) -> ir.Value:
+        """Entries [at, at + width), `at` a multiple of the width.
+
+        Args:
+            constants: the buffers index and values.
+            stored: memref and offset of the vector without gaps.
+        """
+        index, values = constants
+        pair = e.add(e.mul(arith.divui(at, e.index(self.width)), 2), self.blocks)
+        first = e.load_index(index, e.add(pair, 1))
+        gaps = e.vload(values, e.add(at, self.defaults), self.width)
+        return e.expand(stored[0], e.add(stored[1], first), e.load(index, pair), gaps)
+
+
+def plan_expansion(
+    pool: ConstantPool, places: np.ndarray, defaults: np.ndarray, width: int
+) -> Expansion | None:
+    """Plans the expansion of a vector; None where entries of a block are not stored in a run.
+
+    Args:
+        places: [length] where each entry is stored; -1 for a gap. A multiple of `width`.
+        defaults: [length] f32.
+    """
+    blocks = places.reshape(-1, width)
+    pairs = np.zeros((len(blocks), 2), np.int32)
+    for pair, block in zip(pairs, blocks, strict=True):
+        there = block >= 0
+        run = block[there]
+        if (np.diff(run) != 1).any():
+            return None
+        pair[:] = int((1 << np.flatnonzero(there)).sum()), run[0] if run.size else 0
+    return Expansion(width, pool.add_index(pairs), pool.add_values(defaults))
+
+
+def plan_rows(
+    pool: ConstantPool,
+    packed: PackedMatrix,
+    bias: np.ndarray,
+    positions: np.ndarray,
+    count: int,
+    dot: IntegerDot | None,
+    width: int,
+) -> tuple[MatrixPlan, Expansion | None]:
+    """Lays out a matrix whose outputs [count] are read in blocks.
+
+    Args:
+        bias, positions: [M], as in `plan_matrix`.
+        width: entries of a block; 0 where the target does not expand.
+
+    Returns:
+        The matrix, and how its outputs are read; None when they stand where they belong.
+    """
+    if width:
+        kept = positions >= 0
+        defaults = np.zeros(count, np.float32)
+        defaults[positions[kept]] = bias[kept]
+        order = np.arange(packed.reorder.size, dtype=np.int32)
+        stored = np.full(packed.shape[0], -1, np.int32)
+        stored[packed.reorder] = order
+        places = np.full(count, -1, np.int32)
+        places[positions[kept]] = stored[kept]
+        in_place = np.array_equal(places, np.arange(count))
+        expansion = None if in_place else plan_expansion(pool, places, defaults, width)
+        if expansion is not None:
+            matrix = plan_matrix(pool, packed, bias, stored, order.size, dot, masked=True)
+            return matrix, expansion
+    return plan_matrix(pool, packed, bias, positions, count, dot), None
