@@ -1,7 +1,7 @@
 """The front end: an nn.Module, an exported program, a `.pt2` or an `.mlir` file becomes one MLIR
 module.
 
-nn.Module --checks, swap_recurrent--> torch.export --> torch-mlir --> linalg on tensors + bspc.gru
+nn.Module --checks, swap_recurrent--> torch.export --> torch-mlir --> linalg + bspc.gru, .lstm, …
 """
 
 import os

@@ -7,17 +7,9 @@ from torch import nn
 from torch.nn.utils.rnn import PackedSequence
 
 from rtmobile_iree.errors import FrontendError
+from rtmobile_iree.nn import STOCK
 
 __all__ = ["check_inputs", "check_module", "check_no_packed_sequence", "check_weights"]
-
-UNSUPPORTED: dict[type[nn.Module], str] = {
-    nn.LSTM: "nn.GRU",
-    nn.RNN: "nn.GRU",
-    nn.GRUCell: "nn.GRU over the whole sequence",
-    nn.LSTMCell: "nn.GRU over the whole sequence",
-    nn.RNNCell: "nn.GRU over the whole sequence",
-}
-"""A recurrent layer without a kernel -> what can be used in its place."""
 
 
 def check_module(module: nn.Module) -> None:
@@ -29,18 +21,23 @@ def check_module(module: nn.Module) -> None:
     """
     for path, child in module.named_modules():
         where = path or type(module).__name__
-        for kind, instead in UNSUPPORTED.items():
-            if isinstance(child, kind):
-                raise FrontendError(f"{where}: nn.{kind.__name__} is not supported; use {instead}")
-        if isinstance(child, nn.RNNBase) and not isinstance(child, nn.GRU):
-            raise FrontendError(f"{where}: {type(child).__name__} is not supported; use nn.GRU")
-        if isinstance(child, nn.GRU) and type(child).forward is not nn.GRU.forward:
-            raise FrontendError(
-                f"{where}: {type(child).__name__} overrides the forward of nn.GRU; use nn.GRU"
-            )
+        if isinstance(child, nn.RNNBase | nn.RNNCellBase):
+            _check_recurrent(where, child)
         if child.training:
             raise FrontendError(f"{where}: the module is in training mode; call .eval() first")
     check_weights(module)
+
+
+def _check_recurrent(where: str, child: nn.Module) -> None:
+    stock = next((kind for kind in STOCK if isinstance(child, kind)), None)
+    known = ", ".join(f"nn.{kind.__name__}" for kind in STOCK)
+    if stock is None:
+        raise FrontendError(f"{where}: {type(child).__name__} is not supported; use {known}")
+    if type(child).forward is not stock.forward:
+        raise FrontendError(
+            f"{where}: {type(child).__name__} overrides the forward of nn.{stock.__name__}; "
+            f"use nn.{stock.__name__}"
+        )
 
 
 def check_weights(module: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""From an nn.Module or an ExportedProgram to an ExportedProgram of `rtmobile::gru` and ATen ops.
+"""From an nn.Module or an ExportedProgram to an ExportedProgram of our recurrent ops and ATen's.
 
 The number of steps is left open. Needs torch, not MLIR.
 """
@@ -52,7 +52,7 @@ def export_module(
 def export_program(
     program: ExportedProgram, example_inputs: object = None, steps: Steps = True
 ) -> ExportedProgram:
-    """Export again a program that plain torch.export made, its GRUs turned into `rtmobile::gru`.
+    """Export again a program that plain torch.export made, its recurrent layers turned into ours.
 
     Args:
         program: as torch.export.export or torch.export.load returns it.

@@ -90,7 +90,7 @@ def import_program(program: ExportedProgram, context: ir.Context, where: str) ->
     """Import an exported program as func @main of linalg on tensors and bspc ops.
 
     Args:
-        program: of ATen ops and `rtmobile::gru`.
+        program: of ATen ops and those of `rtmobile_iree.nn`.
         context: with the bspc dialect loaded.
         where: what error messages call the program.
 

@@ -23,6 +23,7 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rtmobile_iree.errors import FrontendError
+from rtmobile_iree.nn import OPS, is_cell
 
 __all__ = ["ExampleInputs", "Position", "Steps", "find_steps", "first_line", "quiet"]
 
@@ -31,6 +32,8 @@ Steps = bool | Mapping[int | str, int]
 
 Position = tuple[int, int]
 """(input, dimension) in the flattened example inputs."""
+
+LAYERS = {getattr(torch.ops.rtmobile, kind).default for kind in OPS}
 
 JOINT_ATTEMPTS = 256
 """Sets of dimensions tried together, at some milliseconds each, before giving up."""
@@ -78,7 +81,7 @@ def find_steps(
     """The input dimensions to leave open.
 
     Args:
-        module: its recurrent layers made of `rtmobile::gru`.
+        module: its recurrent layers made of the ops in `rtmobile_iree.nn`.
         steps: True to search, False for none, or the dimensions by name.
         where: what error messages call the module.
 
@@ -202,7 +205,7 @@ def _named_positions(
 
 
 class _StepsRecorder(TorchDispatchMode):
-    """Notes the number of steps that every recurrent layer is called with."""
+    """Notes the number of steps that every recurrent layer is called with; a cell has just one."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -211,7 +214,7 @@ class _StepsRecorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        if func is torch.ops.rtmobile.gru.default:
+        if func in LAYERS and not is_cell(args[-1]):
             self.steps.append(int(args[0].shape[0]))
         return func(*args, **(kwargs or {}))
 

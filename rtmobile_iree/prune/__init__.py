@@ -49,8 +49,8 @@ def prune(
         col_blocks: column blocks of each stripe, 1 to the matrix's columns; they need not divide.
         layers: which matrices, one name or several: parameter names (`gru.weight_hh_l0`), layer
             names (`gru`: all its matrices) or globs over parameter names (`*.weight_hh_*`). By
-            default every weight_ih and weight_hh of nn.GRU, nn.LSTM, nn.RNN and their cells. The
-            weight of an nn.Linear is pruned only when `layers` says so.
+            default every weight_ih, weight_hh and weight_hr of nn.GRU, nn.LSTM, nn.RNN and their
+            cells. The weight of an nn.Linear is pruned only when `layers` says so.
 
     Raises:
         PruneError: nothing to prune, a name that matches nothing, a matrix the stripes or blocks
@@ -93,7 +93,7 @@ def _weight_names(layer: nn.Module) -> list[str]:
             f"weight_{side}_l{number}{direction}"
             for number in range(layer.num_layers)
             for direction in directions
-            for side in ("ih", "hh")
+            for side in (("ih", "hh", "hr") if layer.proj_size else ("ih", "hh"))
         ]
     if isinstance(layer, nn.RNNCellBase):
         return ["weight_ih", "weight_hh"]
