@@ -4,7 +4,8 @@ Rewrites:
     %y, %s = bspc.gru %x, %state, %w_ih, %w_hh, ...      (rows of a dead unit in both weights)
   ->
     the same op with those rows zero, so that every gate of the unit is a constant
-    (passes/kernels/gates.py), its rows are stored nowhere, and its inputs may die in turn
+    (passes/kernels/gates.py), its rows are stored nowhere, and its inputs may die in turn;
+    bspc.lstm and the plain RNNs likewise
 
 Unit j of a layer is live if it can be seen, which is the least solution of
 
@@ -17,14 +18,14 @@ All others are dead, units in a cycle that only feed each other included.
 
 Why outputs are unchanged: let two runs differ in the rows of dead units alone. By induction over
 steps and layers, every live unit has the same value in both: its gates sum w[i, j] * value[j], and
-for each j either w[i, j] = 0, so that the term is zero in both runs (values are finite: from a
-finite state a GRU stays within that state's bounds and [-1, 1]), or j is live by the rules above,
-so that value[j] is the same. What leaves the function reads live units only. Biases stay: a
-constant costs nothing.
+for each j either w[i, j] = 0, so that the term is zero in both runs (values are finite: from finite
+states and biases no layer but an exploding rnn_relu makes others), or j is live by the rules above,
+so that value[j] is the same (an LSTM's c[j] is read by h[j] alone). What leaves the function reads
+live units only. Biases stay: a constant costs nothing.
 
 Assumes: weights are plain constants; it runs before `bspc-encode`.
 Does not handle: outputs or states that are cut, joined or padded along the units (concatenation of
-two directions, slices of the final state); those units count as read.
+two directions, slices of the final state), projected units (`bspc.lstmp`): those count as read.
 """
 
 from __future__ import annotations
@@ -40,8 +41,10 @@ from rtmobile_iree.passes.weights import read_weights, walk, write_weights
 from torch_mlir import ir
 from torch_mlir.dialects import linalg
 
+from rtmobile_iree.kinds import KINDS
+
 DEAD_UNITS = "bspc.dead_units"
-RECURRENT = ("bspc.gru",)
+RECURRENT = {f"bspc.{kind.name}" for kind in KINDS.values()}
 # What may be done with a dead unit's value without making 0 * value a NaN.
 FINITE = {
     "arith.addf", "arith.subf", "arith.mulf", "arith.negf", "arith.maximumf", "arith.minimumf",
@@ -103,7 +106,7 @@ def _layer(op: ir.Operation) -> Layer | None:
     if op.name not in RECURRENT:
         return None
     weights = read_weights(op)
-    if any(weight.encoding is not None for weight in weights):
+    if len(weights) != 2 or any(weight.encoding is not None for weight in weights):
         return None
     w_ih, w_hh = (weight.array for weight in weights)
     return Layer(op, w_ih, w_hh, np.zeros(w_hh.shape[1], bool), [])

@@ -69,10 +69,10 @@ def eliminated(model, steps=6, batch=2, compiled=False):
     return [empty_units(op) for op in bspc_ops(module.operation) if op.name == "bspc.gru"]
 
 
-def empty_units(op):
+def empty_units(op, gates=3):
     """Units without a row in either weight."""
     stored = sum((weight.array != 0).sum(axis=1) for weight in read_weights(op))
-    return np.flatnonzero(stored.reshape(3, -1).sum(axis=0) == 0).tolist()
+    return np.flatnonzero(stored.reshape(gates, -1).sum(axis=0) == 0).tolist()
 
 
 def make(*args, seed=0, **options):
@@ -173,6 +173,35 @@ def test_both_directions_are_kept():
     ignore(model.fc.weight, [2, 7])
     isolate(model.gru, 0, [2])
     assert eliminated(model) == [[], []]
+
+
+@pytest.mark.parametrize(("make_layer", "gates"), [(nn.LSTM, 4), (nn.RNN, 1)])
+@pytest.mark.parametrize("keeps_state", [False, True])
+def test_other_kinds_of_layers(make_layer, gates, keeps_state):
+    class Other(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn, self.fc = make_layer(4, 6, 2), nn.Linear(6, 3)
+
+        def forward(self, x):
+            y, state = self.rnn(x)
+            cell = state[-1] if isinstance(state, tuple) else state
+            return (self.fc(y), cell) if keeps_state else self.fc(y)
+
+    torch.manual_seed(0)
+    model, x = Other().eval(), torch.randn(5, 1, 4)
+    ignore(model.fc.weight, [1, 2])
+    others = np.concatenate([np.setdiff1d(np.arange(6), [1, 2]) + 6 * g for g in range(gates)])
+    with torch.no_grad():
+        model.rnn.weight_hh_l1[np.ix_(others, [1, 2])] = 0
+    module = import_module(model, (x,)).module
+    before = evaluate(module, x.numpy())
+    run_passes(module, [EliminateDeadUnitsPass()])
+    for old, new in zip(before, evaluate(module, x.numpy()), strict=True):
+        np.testing.assert_array_equal(old, new)
+    layers = [op for op in bspc_ops(module.operation) if op.name != "bspc.matmul"]
+    empty = [] if keeps_state else [1, 2]
+    assert [empty_units(op, gates) for op in layers] == [[], empty]
 
 
 def test_nothing_read_at_all():
