@@ -167,7 +167,7 @@ def plot(results: ScalingResults, path: str | os.PathLike[str]) -> None:
     fit = results.fit
     ends = np.array([0, max(p.kept for p in results.points)])
     line = fit.slope_ns / 1e3 * ends + fit.intercept_us
-    name = f"{fit.slope_ns:.2f} ns a weight, R² = {fit.r_squared:.4f}"
+    name = f"{fit.slope_ns:.2f} ns a weight and call, R² = {fit.r_squared:.4f}"
     axes.plot(ends / 1e6, line, "-", color="gray", label=name)
     axes.set(
         xlabel="kept weights of the GRU layers, millions",
