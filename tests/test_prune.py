@@ -294,7 +294,7 @@ class TestPrune:
                 nn.LSTM(4, 5, bidirectional=True, bias=False),
                 ["weight_ih_l0", "weight_hh_l0", "weight_ih_l0_reverse", "weight_hh_l0_reverse"],
             ),
-            (nn.LSTM(4, 5, proj_size=3), ["weight_ih_l0", "weight_hh_l0"]),
+            (nn.LSTM(4, 5, proj_size=3), ["weight_ih_l0", "weight_hh_l0", "weight_hr_l0"]),
             (nn.RNN(4, 5), ["weight_ih_l0", "weight_hh_l0"]),
             (nn.GRUCell(4, 5), ["weight_ih", "weight_hh"]),
             (nn.LSTMCell(4, 5), ["weight_ih", "weight_hh"]),

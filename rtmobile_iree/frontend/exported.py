@@ -27,23 +27,17 @@ CELLS = {
 }
 """ATen overloads, and their kinds."""
 
-PACKED = ("gru.data", "lstm.data", "rnn_tanh.data", "rnn_relu.data")
-"""ATen overloads of a PackedSequence."""
-
 
 def restore_recurrent(program: ExportedProgram) -> nn.Module:
     """The program as a module that calls `run_stack` or `run_cell` where it called ATen.
 
     Raises:
-        FrontendError: the program holds a layer over a PackedSequence, or in training mode.
+        FrontendError: the program holds a layer in training mode.
     """
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     for node in list(module.graph.nodes):
         target = str(node.target).removeprefix("aten.") if node.op == "call_function" else ""
-        if target in PACKED:
-            raise FrontendError(f"{node.name}: {node.target} takes a PackedSequence; "
-                                "use padded tensors")  # fmt: skip
         if target in LAYERS:
             _restore_layer(module, node, LAYERS[target])
         elif target in CELLS:

@@ -131,9 +131,8 @@ class ExportableRNN(_Exportable):
         suffixes = layer_suffixes(source.num_layers, source.bidirectional)
         super().__init__(source, path, [f"_{suffix}" for suffix in suffixes])
         self.suffixes = suffixes
-        self.batch_first = source.batch_first
-        self.bidirectional = source.bidirectional
-        self.output_size = source.proj_size or source.hidden_size
+        self.num_layers, self.proj_size = source.num_layers, source.proj_size
+        self.batch_first, self.bidirectional = source.batch_first, source.bidirectional
 
     def forward(self, input: torch.Tensor, hx: States | None = None) -> tuple[torch.Tensor, States]:
         """As torch's own forward.
@@ -154,7 +153,7 @@ class ExportableRNN(_Exportable):
         x = input.unsqueeze(1) if unbatched else input
         batch_first = self.batch_first and not unbatched
         batch = [] if unbatched else [x.shape[0 if batch_first else 1]]
-        sizes = (self.output_size, self.hidden_size)
+        sizes = (self.proj_size or self.hidden_size, self.hidden_size)
         states = self.states(hx, sizes, [len(self.suffixes), *batch], x)
         if unbatched:
             states = [state.unsqueeze(1) for state in states]

@@ -1,4 +1,4 @@
-"""From linalg and bspc.gru to packed ops: the same numbers after every pass, any weights."""
+"""From linalg and layers to packed ops: the same numbers after every pass, any weights."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from rtmobile_iree.passes.reorder import ReorderPass
 from torch_mlir import ir
 
 from rtmobile_iree.errors import EncodeError
+from rtmobile_iree.kinds import KINDS, Kind
 from rtmobile_iree.reference import evaluate
 from rtmobile_iree.report.build import build_report
 
@@ -36,25 +37,39 @@ def dense(array: np.ndarray) -> str:
     return f'dense<"0x{data}"> : tensor<{kind}xf32>'
 
 
-def gru_module(inputs: int, hidden: int, density: float) -> str:
-    """One layer: x [T, 2, inputs], state [1, 2, hidden]."""
-    i, h = inputs, hidden
-    w_ih, w_hh = stripes(3 * h, i, density, 1), stripes(3 * h, h, density, 2)
-    b_ih, b_hh = np.random.default_rng(3).normal(size=(2, 3 * h)).astype(np.float32)
-    types = (
-        f"tensor<?x2x{i}xf32>, tensor<1x2x{h}xf32>, tensor<{3 * h}x{i}xf32>, "
-        f"tensor<{3 * h}x{h}xf32>, tensor<{3 * h}xf32>, tensor<{3 * h}xf32>"
+def layer_arrays(kind: Kind, inputs: int, hidden: int, density: float) -> dict[str, np.ndarray]:
+    """Weights and biases by operand; units are projected to half as many outputs, rounded up."""
+    rows, outputs = kind.gates * hidden, (hidden + 1) // 2 if "hr" in kind.weights else hidden
+    shapes = {"ih": (rows, inputs), "hh": (rows, outputs), "hr": (outputs, hidden)}
+    arrays = {
+        f"w_{part}": stripes(*shapes[part], density, seed)
+        for seed, part in enumerate(kind.weights, 1)
+    }
+    b_ih, b_hh = np.random.default_rng(3).normal(size=(2, rows)).astype(np.float32)
+    return {**arrays, "b_ih": b_ih, "b_hh": b_hh}
+
+
+def layer_module(kind: Kind, inputs: int, hidden: int, density: float) -> str:
+    """One layer: x [T, 2, inputs], states [1, 2, .]."""
+    arrays = layer_arrays(kind, inputs, hidden, density)
+    states = [f"tensor<1x2x{size}xf32>" for size in (arrays["w_hh"].shape[1], hidden)]
+    states = states[: len(kind.states)]
+    given = [f"tensor<?x2x{inputs}xf32>", *states]
+    types = given + [f"tensor<{'x'.join(map(str, a.shape))}xf32>" for a in arrays.values()]
+    results = ", ".join([states[0].replace("<1x", "<?x"), *states])
+    arguments = ", ".join(f"%v{i}: {each}" for i, each in enumerate(given))
+    constants = "".join(
+        f"""
+  %{name} = arith.constant {dense(array)} loc("{name.replace("w_", "layer.weight_")}_l0")"""
+        for name, array in arrays.items()
     )
-    results = f"tensor<?x2x{h}xf32>, tensor<1x2x{h}xf32>"
+    operands = [f"%v{i}" for i in range(len(given))] + [f"%{name}" for name in arrays]
+    made = ", ".join(f"%r#{i}" for i in range(len(given)))
     return f"""
-func.func @main(%x: tensor<?x2x{i}xf32>, %s: tensor<1x2x{h}xf32>) -> ({results}) {{
-  %w_ih = arith.constant {dense(w_ih)} loc("gru.weight_ih_l0")
-  %w_hh = arith.constant {dense(w_hh)} loc("gru.weight_hh_l0")
-  %b_ih = arith.constant {dense(b_ih)}
-  %b_hh = arith.constant {dense(b_hh)}
-  %y, %n = "bspc.gru"(%x, %s, %w_ih, %w_hh, %b_ih, %b_hh) {{layer = 0 : i64, name = "gru.l0"}}
-      : ({types}) -> ({results})
-  return %y, %n : {results}
+func.func @main({arguments}) -> ({results}) {{{constants}
+  %r:{len(given)} = "bspc.{kind.name}"({", ".join(operands)}) {{layer = 0 : i64, name = "layer.l0"}}
+      : ({", ".join(types)}) -> ({results})
+  return {made} : {results}
 }}"""
 
 
@@ -104,21 +119,31 @@ def lay_out(text: str, *inputs: np.ndarray, flow=FLOW) -> ir.Module:
         return module
 
 
-@pytest.mark.parametrize("density", DENSITIES)
-@pytest.mark.parametrize(("inputs", "hidden"), [(1, 1), (3, 5), (7, 4), (40, 64)])
-def test_gru(inputs, hidden, density):
+SIZES = [(1, 1), (3, 5), (7, 4), (40, 64)]
+LAYERS = [("gru", *size, density) for size in SIZES for density in DENSITIES] + [
+    (name, *size, density)
+    for name in KINDS
+    if name != "gru"
+    for size, density in (((1, 1), 1.0), ((3, 5), 0.5), ((7, 4), 0.0), ((40, 64), 0.1))
+]
+
+
+@pytest.mark.parametrize(("name", "inputs", "hidden", "density"), LAYERS)
+def test_layer(name, inputs, hidden, density):
     rng = np.random.default_rng(0)
+    kind, outputs = KINDS[name], (hidden + 1) // 2 if name == "lstmp" else hidden
     x = rng.normal(size=(3, 2, inputs)).astype(np.float32)
-    state = rng.normal(size=(1, 2, hidden)).astype(np.float32)
-    module = lay_out(gru_module(inputs, hidden, density), x, state)
+    sizes = (outputs, hidden)[: len(kind.states)]
+    states = [rng.normal(size=(1, 2, size)).astype(np.float32) for size in sizes]
+    module = lay_out(layer_module(kind, inputs, hidden, density), x, *states)
     text = str(module)
-    assert "bspc.packed_gru" in text
-    assert '"bspc.gru"' not in text
+    assert f"bspc.packed_{name}" in text
+    assert f'"bspc.{name}"' not in text
     report = build_report(module)
-    assert [m.name for m in report.matrices] == ["gru.weight_ih_l0", "gru.weight_hh_l0"]
+    assert [m.name for m in report.matrices] == [f"layer.weight_{w}_l0" for w in kind.weights]
     for matrix in report.matrices:
         assert matrix.encoded == (not matrix.reason)
-        assert matrix.dense_bytes == 12 * hidden * matrix.shape[1]
+        assert matrix.dense_bytes == 4 * matrix.shape[0] * matrix.shape[1]
 
 
 @pytest.mark.parametrize("density", DENSITIES)
@@ -154,7 +179,8 @@ def test_weights_that_are_no_numbers(bad, where):
     weight[3, 2] = bad
     text = linear_module([weight])
     if where == "gru":
-        text = gru_module(3, 4, 1.0).replace(dense(stripes(12, 4, 1.0, 2)), dense_with(bad))
+        text = layer_module(KINDS["gru"], 3, 4, 1.0)
+        text = text.replace(dense(stripes(12, 4, 1.0, 2)), dense_with(bad))
     with make_context():
         module = ir.Module.parse(text)
         with pytest.raises(EncodeError, match=r"weight.* 1 weights are NaN or infinite.*\[3, 2\]"):

@@ -1,0 +1,180 @@
+"""Every kind of recurrent layer and cell, from torch module to running .vmfb: PyTorch's numbers."""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from rtmobile_iree.passes import run_passes
+from torch import nn
+
+import rtmobile_iree as rt
+from rtmobile_iree.frontend import import_module
+from rtmobile_iree.pipeline import layout_pipeline
+from rtmobile_iree.reference import evaluate
+
+TOLERANCE = 1e-5
+CHUNKS = (1, 7, 30)  # steps of one call after another, the states carried on
+INPUTS, HIDDEN = 5, 17  # a prime, and one above a panel
+
+LAYERS = {
+    "gru": nn.GRU,
+    "lstm": nn.LSTM,
+    "lstmp": partial(nn.LSTM, proj_size=6),
+    "rnn_tanh": nn.RNN,
+    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
+}
+CELLS = {
+    "gru": nn.GRUCell,
+    "lstm": nn.LSTMCell,
+    "rnn_tanh": nn.RNNCell,
+    "rnn_relu": partial(nn.RNNCell, nonlinearity="relu"),
+}
+# column rate, row rate
+RATES = {"dense": None, "bsp": (3, 1.5), "few rows": (2, 12), "all pruned": (0, 0)}
+
+
+class Streaming(nn.Module):
+    """A layer or cell with its states in and out as tensors."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.is_cell = isinstance(layer, nn.RNNCellBase)
+
+    def forward(self, x, *states):
+        results = self.layer(x, states if len(states) > 1 else states[0])
+        if self.is_cell:
+            return results
+        y, last = results
+        return (y, *last) if len(states) > 1 else (y, last)
+
+
+def prune(layer, rates):
+    torch.manual_seed(0)
+    if RATES[rates] == (0, 0):
+        with torch.no_grad():
+            for name, parameter in layer.named_parameters():
+                if "weight" in name:
+                    parameter.zero_()
+    elif RATES[rates] is not None:
+        column_rate, row_rate = RATES[rates]
+        rt.prune(layer, column_rate=column_rate, row_rate=row_rate, row_stripes=3, col_blocks=2)
+
+
+def states_of(layer, *leading):
+    generator = torch.Generator().manual_seed(1)
+    is_lstm = isinstance(layer, nn.LSTM | nn.LSTMCell)
+    sizes = [getattr(layer, "proj_size", 0) or HIDDEN, HIDDEN][: 1 + is_lstm]
+    return [torch.rand(*leading, size, generator=generator) - 0.5 for size in sizes]
+
+
+def close(got, expected):
+    for mine, theirs in zip(got, expected, strict=True):
+        assert mine.shape == tuple(theirs.shape)
+        np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=TOLERANCE)
+
+
+CASES = [
+    ("lstm", 1, False, 1, True, False, "bsp"),
+    ("lstm", 2, False, 3, False, True, "dense"),
+    ("lstm", 2, True, 1, True, True, "few rows"),
+    ("lstm", 1, False, 16, True, False, "all pruned"),
+    ("lstmp", 2, False, 1, True, False, "bsp"),
+    ("lstmp", 1, True, 16, False, True, "few rows"),
+    ("lstmp", 2, True, 3, True, False, "dense"),
+    ("lstmp", 1, False, 3, True, False, "all pruned"),
+    ("rnn_tanh", 2, False, 1, True, True, "bsp"),
+    ("rnn_tanh", 1, True, 16, False, False, "dense"),
+    ("rnn_tanh", 1, False, 3, True, False, "all pruned"),
+    ("rnn_relu", 2, True, 3, True, False, "bsp"),
+    ("rnn_relu", 1, False, 16, False, True, "few rows"),
+    ("gru", 1, True, 16, True, True, "bsp"),
+    ("gru", 2, True, 3, False, False, "few rows"),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers", "bidirectional", "batch", "bias", "batch_first", "rates"), CASES
+)
+def test_layers_are_pytorchs(kind, layers, bidirectional, batch, bias, batch_first, rates):
+    layer = LAYERS[kind](
+        INPUTS, HIDDEN, layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first,
+        dropout=0.5 if layers > 1 else 0.0,
+    ).eval()  # fmt: skip
+    prune(layer, rates)
+    model = Streaming(layer).eval()
+    states = states_of(layer, layers * (1 + bidirectional), batch)
+    example = torch.randn(batch, 4, INPUTS) if batch_first else torch.randn(4, batch, INPUTS)
+    program = rt.compile(model, (example, *states))
+    ours, theirs = states, states
+    for steps in CHUNKS:
+        x = torch.randn((batch, steps, INPUTS) if batch_first else (steps, batch, INPUTS))
+        got = program(x, *ours)
+        with torch.no_grad():
+            expected = model(x, *theirs)
+        close(got, expected)
+        ours, theirs = [torch.from_numpy(state) for state in got[1:]], expected[1:]
+
+
+@pytest.mark.parametrize("kind", CELLS)
+@pytest.mark.parametrize(("batch", "bias", "rates"), [(1, True, "bsp"), (16, False, "few rows")])
+def test_cells_are_pytorchs(kind, batch, bias, rates):
+    cell = CELLS[kind](INPUTS, HIDDEN, bias=bias).eval()
+    prune(cell, rates)
+    model, states = Streaming(cell).eval(), states_of(cell, batch)
+    program = rt.compile(model, (torch.randn(batch, INPUTS), *states))
+    assert program.inputs[0].shape == (batch, INPUTS)
+    ours, theirs = states, states
+    for _ in range(5):
+        x = torch.randn(batch, INPUTS)
+        got = program(x, *ours)
+        with torch.no_grad():
+            expected = model(x, *theirs)
+        got, expected = (a if isinstance(a, tuple) else (a,) for a in (got, expected))
+        close(got, expected)
+        ours, theirs = [torch.from_numpy(state) for state in got], expected
+
+
+class Decoder(nn.Module):
+    """An encoder over any number of steps, then three steps of a cell written out in Python."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = nn.LSTM(INPUTS, HIDDEN, batch_first=True)
+        self.cell = nn.GRUCell(HIDDEN, HIDDEN)
+        self.fc = nn.Linear(HIDDEN, 3)
+
+    def forward(self, x):
+        y, (h, _) = self.encoder(x)
+        h, out = h[0], []
+        for _ in range(3):
+            h = self.cell(y[:, -1], h)
+            out.append(self.fc(h))
+        return torch.stack(out, 1)
+
+
+def test_a_cell_beside_a_layer_leaves_the_steps_open():
+    model = Decoder().eval()
+    program = rt.compile(model, torch.randn(2, 4, INPUTS))
+    assert program.inputs[0].shape == (2, None, INPUTS)
+    for steps in (1, 6):
+        x = torch.randn(2, steps, INPUTS)
+        with torch.no_grad():
+            close([program(x)], [model(x)])
+
+
+@pytest.mark.parametrize("kind", [*LAYERS, "cell"])
+def test_plain_exported_programs_are_pytorchs(kind):
+    layer = nn.LSTMCell(INPUTS, HIDDEN, bias=False) if kind == "cell" else LAYERS[kind](
+        INPUTS, HIDDEN, 2, bias=kind != "lstmp", bidirectional=kind == "lstmp"
+    )  # fmt: skip
+    model = Streaming(layer).eval()
+    leading = (2,) if kind == "cell" else (4 if kind == "lstmp" else 2, 2)
+    x = torch.randn(2, INPUTS) if kind == "cell" else torch.randn(4, 2, INPUTS)
+    example = (x, *states_of(layer, *leading))
+    exported = torch.export.export(model, example, strict=False)
+    imported = import_module(exported)
+    run_passes(imported.module, layout_pipeline())
+    with torch.no_grad():
+        close(evaluate(imported.module, *(a.numpy() for a in example)), model(*example))
