@@ -25,6 +25,7 @@ class Pass(Protocol):
 
 def registry() -> dict[str, type[Any]]:
     """Every pass by name, in the order of the flow."""
+    from rtmobile_iree.passes.eliminate_dead_units import EliminateDeadUnitsPass
     from rtmobile_iree.passes.eliminate_loads import EliminateLoadsPass
     from rtmobile_iree.passes.encode import EncodePass
     from rtmobile_iree.passes.lower import LowerPass
@@ -32,7 +33,15 @@ def registry() -> dict[str, type[Any]]:
     from rtmobile_iree.passes.raise_rnn import RaiseRnnPass
     from rtmobile_iree.passes.reorder import ReorderPass
 
-    flow = (RaiseRnnPass, EncodePass, ReorderPass, EliminateLoadsPass, PackPass, LowerPass)
+    flow = (
+        RaiseRnnPass,
+        EliminateDeadUnitsPass,
+        EncodePass,
+        ReorderPass,
+        EliminateLoadsPass,
+        PackPass,
+        LowerPass,
+    )
     return {each.name: each for each in flow}
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtmobile_iree.errors import InputError, TargetError
+from rtmobile_iree.passes.eliminate_dead_units import EliminateDeadUnitsPass
 from rtmobile_iree.passes.eliminate_loads import EliminateLoadsPass
 from rtmobile_iree.passes.encode import EncodePass
 from rtmobile_iree.passes.lower import LowerPass
@@ -47,7 +48,13 @@ DEFAULTS = Options()
 
 def layout_pipeline(options: Options = DEFAULTS) -> tuple[Any, ...]:
     """From linalg + bspc.gru with dense constants to packed ops; any target."""
-    return (EncodePass(), ReorderPass(), EliminateLoadsPass(), PackPass(options.values))
+    return (
+        EliminateDeadUnitsPass(),
+        EncodePass(),
+        ReorderPass(),
+        EliminateLoadsPass(),
+        PackPass(options.values),
+    )
 
 
 def cpu_pipeline(target: Target, options: Options = DEFAULTS) -> tuple[Any, ...]:

@@ -26,6 +26,7 @@ from rtmobile_iree.bench.roofline_table import roofline_table
 from rtmobile_iree.errors import InputError, TargetError
 from rtmobile_iree.frontend import import_module
 from rtmobile_iree.iree_backend import compile_text
+from rtmobile_iree.kinds import KINDS as KINDS_DATA
 from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
 from rtmobile_iree.roofline import (
     Limits,
@@ -38,16 +39,24 @@ from rtmobile_iree.roofline import (
     read_work,
 )
 from rtmobile_iree.roofline.kernels import FUNCTIONS, Kernel
-from rtmobile_iree.roofline.work import MatrixWork, gru_activations
+from rtmobile_iree.roofline.work import MatrixWork, activations, gru_activations
 from rtmobile_iree.runtime import Module
 from rtmobile_iree.schedule import PARTS, Schedule
 from rtmobile_iree.targets import host_target
 
 TINY = "rtmobile_iree.models:tiny_speech_gru"
+
+
+def sigmoid(x):
+    return 0.5 * (1 + np.tanh(0.5 * x))
+
+
 EXACT = {
-    "sigmoid": lambda x: 0.5 * (1 + np.tanh(0.5 * x)),
+    "sigmoid": sigmoid,
     "tanh": np.tanh,
-    "gru_blend": lambda x: (s := 0.5 * (1 + np.tanh(0.5 * x))) * x + (1 - s) * np.tanh(x),
+    "gru_blend": lambda x: sigmoid(x) * x + (1 - sigmoid(x)) * np.tanh(x),
+    "lstm_cell": lambda x: sigmoid(x) * x + sigmoid(x) * np.tanh(x),
+    "lstm_output": lambda x: sigmoid(x) * np.tanh(x),
 }
 
 
@@ -189,6 +198,44 @@ def test_work_counts_kept_weights_and_live_gates(batch):
     assert found.kept == 240 + 192 + 2 * 32 * 16 + 48
     assert found.bytes == 4 * found.kept
     assert found.working_sets() == (found.bytes, 4 * 192, 4 * 32 * 16)
+
+
+KINDS = {
+    "lstm": (nn.LSTM, {}, {"lstm_cell": 16, "lstm_output": 16}, 64 * 16),
+    "lstmp": (
+        nn.LSTM, {"proj_size": 5}, {"lstm_cell": 16, "lstm_output": 16}, 64 * 5 + 5 * 16,
+    ),
+    "rnn_tanh": (nn.RNN, {}, {"tanh": 16}, 16 * 16),
+    "rnn_relu": (nn.RNN, {"nonlinearity": "relu"}, {}, 16 * 16),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_work_of_every_kind(kind):
+    make, options, expected, each_step = KINDS[kind]
+    torch.manual_seed(0)
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rnn = make(7, 16, **options)
+
+        def forward(self, x):
+            return self.rnn(x)[0]
+
+    module = import_module(Plain().eval(), (torch.zeros(3, 1, 7),)).module
+    run_passes(module, layout_pipeline())
+    (layer,) = read_work(module).recurrent
+    assert layer.activations == expected
+    assert layer.w_ih.kept == 7 * 16 * (4 if "lstm" in kind else 1)
+    assert layer.w_hh.kept == each_step
+
+
+def test_constant_gates_are_not_counted():
+    stored = np.zeros((4, 6), bool)
+    stored[0, 1] = stored[2, 1] = stored[3, 5] = True
+    assert activations(KINDS_DATA["lstm"], stored.ravel()) == {"lstm_cell": 1, "lstm_output": 6}
+    assert activations(KINDS_DATA["rnn_tanh"], np.arange(6) < 2) == {"tanh": 2}
 
 
 def run_with(model, parts, *inputs):

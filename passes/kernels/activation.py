@@ -1,10 +1,11 @@
-"""Sigmoid, tanh and the GRU's state update on f32 vectors, as accurate as asked, few divisions.
+"""Sigmoid, tanh and the cells' state updates on f32 vectors, as accurate as asked, few divisions.
 
     exp(s x) = 2^n p(f),   s x log2(e) = n + f,   n whole, |f| <= 1/2
 
 p has the least degree that keeps the absolute error of every function here within the asked one,
-for all f32 x, infinities included; NaN stays NaN. 2^n goes into the exponent bits. A GRU unit takes
-three exponentials and two divisions: z and the tanh of n share one.
+for all f32 x, infinities included; NaN stays NaN. 2^n goes into the exponent bits. Fractions that
+are multiplied or added share one division: a GRU unit takes three exponentials and two divisions,
+an LSTM unit five and two.
 
 Source of the scheme: W. J. Cody, W. Waite, Software Manual for the Elementary Functions (1980),
 chapter 6. The coefficients are fitted here (`polynomial`) and their error is measured, not assumed.
@@ -24,12 +25,13 @@ from rtmobile_iree.schedule import check_activation_error
 LOG2_E = 1.44269504088896341
 ROUND = 12582912.0  # 1.5 * 2^23: adding it rounds to an integer, held in the low mantissa bits
 MANTISSA_BITS = 23
-# exp(-40) < 5e-18 is nothing beside 1, and exp(40)^2 is still finite: products need no care.
-LIMIT = 40.0
-# A relative error d of every exponential moves sigmoid by at most d / 4, tanh by d / 2, and
-# gru_blend by ((1 + |t|) s (1 - s) + (1 - s) (1 - t^2) / 2) d, t = tanh(n), s = sigmoid(z),
-# |h| <= 1: at most 0.6 d.
-AMPLIFICATION = 0.6
+# exp(-28) < 1e-12 is nothing beside 1, and exp(28)^3 is still finite: products need no care.
+LIMIT = 28.0
+# A relative error d of every exponential moves sigmoid by at most d / 4, tanh by d / 2; with
+# t = tanh, s = sigmoid of their gates and states within [-1, 1]
+#     gru_blend by    ((1 + |t|) s (1 - s) + (1 - s) (1 - t^2) / 2) d             at most 0.6 d
+#     lstm_output by  (|t| s (1 - s) + s (1 - t^2) / 2) d, lstm_cell by d / 4 more: at most 0.8 d
+AMPLIFICATION = 0.8
 # The rest of the chain in f32: about five roundings of 6e-8 each, halved by the slopes above.
 ROUNDING = 3e-7
 DEGREES = range(1, 8)
@@ -41,7 +43,7 @@ def polynomial(error: float) -> tuple[float, ...]:
     """Coefficients of p, highest power first, f32; the last is 1, so that tanh(0) is 0.
 
     Args:
-        error: greatest absolute error of sigmoid, tanh and (for |h| <= 1) gru_blend.
+        error: greatest absolute error of every function here, states within [-1, 1].
 
     Raises:
         InputError: smaller than f32 arithmetic allows, or too large to be of use.
@@ -123,3 +125,29 @@ def gru_blend(e: Emitter, z: ir.Value, n: ir.Value, h: ir.Value, length: int) ->
     above = arith.addf(one, q)
     top = e.fma(h, above, arith.mulf(p, arith.subf(one, q)))
     return arith.divf(top, arith.mulf(arith.addf(one, p), above))
+
+
+def lstm_cell(
+    e: Emitter, gates: tuple[ir.Value, ir.Value, ir.Value], c: ir.Value, length: int
+) -> ir.Value:
+    """sigmoid(f) * c + sigmoid(i) * tanh(g) of gates (i, f, g), over one common denominator.
+
+    With p = exp(-i), s = exp(-f), q = exp(-2g):
+    (c (1 + p) (1 + q) + (1 - q) (1 + s)) / ((1 + s) (1 + p) (1 + q)).
+    """
+    one = e.splat(1.0, length)
+    i, f, g = gates
+    p = arith.addf(one, exp(e, i, length, -1.0))
+    s = arith.addf(one, exp(e, f, length, -1.0))
+    q = exp(e, g, length, -2.0)
+    both = arith.mulf(p, arith.addf(one, q))
+    top = e.fma(c, both, arith.mulf(arith.subf(one, q), s))
+    return arith.divf(top, arith.mulf(s, both))
+
+
+def lstm_output(e: Emitter, o: ir.Value, c: ir.Value, length: int) -> ir.Value:
+    """sigmoid(o) * tanh(c), over one common denominator: (1 - q) / ((1 + p) (1 + q))."""
+    one = e.splat(1.0, length)
+    p = exp(e, o, length, -1.0)
+    q = exp(e, c, length, -2.0)
+    return arith.divf(arith.subf(one, q), arith.mulf(arith.addf(one, p), arith.addf(one, q)))

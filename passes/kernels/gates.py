@@ -6,6 +6,10 @@ row rates), the kernel computes the live ones only, gate by gate in short dense 
 the results to their units one by one; the constants are already there. When most gates are live,
 sending costs more than it saves, and every unit is computed.
 
+Outputs are unchanged: a row that is stored in neither matrix is zero in both, so its sums are the
+biases at every step, whatever x and h are (finite), and one number stands for them all. It is
+computed in f64 and rounded once, closer to the definition than the vector code would come.
+
     live(r) = rows of gate r stored in W_ih or W_hh;   live(z) likewise
     live(n) = rows of gate n stored in W_ih or W_hh, and units of live(r) with b_hn != 0
 """

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from rtmobile_iree.passes.kernels.activation import sigmoid, tanh
+from rtmobile_iree.passes.kernels.activation import lstm_cell, lstm_output
 from rtmobile_iree.passes.kernels.cells import (
     Cell,
     GateRows,
@@ -49,8 +49,7 @@ class LSTMCell(Cell):
             arith.addf(*step.gates(e, e.add(unit, gate * self.hidden), size))
             for gate in range(GATES)
         )
-        new = arith.mulf(sigmoid(e, i, size), tanh(e, g, size))
-        c = e.fma(sigmoid(e, f, size), step.state(e, 1, unit, size), new)
+        c = lstm_cell(e, (i, f, g), step.state(e, 1, unit, size), size)
         buffer, offset = step.states[1]
         e.vstore(c, buffer, e.add(offset, unit))
-        return arith.mulf(sigmoid(e, o, size), tanh(e, c, size))
+        return lstm_output(e, o, c, size)

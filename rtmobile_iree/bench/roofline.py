@@ -116,7 +116,7 @@ def run_roofline(
         InputError: a model, rate or input that is none, a model without recurrent layers, or a
             program whose outputs are not PyTorch's.
     """
-    settings.check()
+    replace(settings, against=()).check()  # no peer takes part, nor need its packages be there
     rates = _rates(model, settings.rates)
     host = get_target(target)
     with tempfile.TemporaryDirectory(prefix="rtmobile-roofline-") as folder:
@@ -153,7 +153,8 @@ def make_programs(variant: Variant, steps: int, target: Target) -> Programs:
     Raises:
         InputError: it has no recurrent layer.
     """
-    source = variant.module or Path(variant.model)
+    source = Path(variant.model) if is_file(variant.model) else variant.module
+    assert source is not None
     module = import_module(source, variant.example_inputs(steps)).module
     run_passes(module, layout_pipeline())
     work = read_work(module)

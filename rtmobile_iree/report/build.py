@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix, byte_counts, load_counts, pack
 from rtmobile_iree.passes.contraction import match_contraction
+from rtmobile_iree.passes.eliminate_dead_units import DEAD_UNITS
 from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.grouping import dense_group
 from rtmobile_iree.passes.lower import PACKED, read_packed
@@ -34,8 +37,10 @@ def _reasons(op: ir.Operation, count: int) -> list[str]:
 def _packed_entries(op: ir.Operation, matrices: list[PackedMatrix]) -> list[MatrixReport]:
     names = [ir.StringAttr(name).value for name in ir.ArrayAttr(op.attributes["weights"])]
     reasons = _reasons(op, len(matrices))
+    attributes = op.attributes
+    dead = ir.IntegerAttr(attributes[DEAD_UNITS]).value if DEAD_UNITS in attributes else 0
     return [
-        _entry(name, matrix, reason)
+        replace(_entry(name, matrix, reason), dead_units=dead)
         for name, matrix, reason in zip(names, matrices, reasons, strict=True)
     ]
 

@@ -22,6 +22,7 @@ class MatrixReport:
             row order and columns.
         dense_bytes, csr_bytes: the same matrix stored dense, and in CSR.
         loads_before, loads_after: loads of x in one matvec, row by row and as laid out.
+        dead_units: hidden units whose rows were dropped because nobody reads them.
     """
 
     name: str
@@ -37,6 +38,7 @@ class MatrixReport:
     csr_bytes: int
     loads_before: int
     loads_after: int
+    dead_units: int = 0
 
     @property
     def stored_bytes(self) -> int:
@@ -103,4 +105,9 @@ class Report:
         text = io.StringIO()
         Console(file=text, width=120).print(table)
         lines = [line.rstrip() for line in text.getvalue().strip("\n").splitlines()]
-        return "\n".join([*lines, *(f"dense: {m.name}: {m.reason}" for m in self.dense)])
+        dead = [
+            f"dead units: {m.name}: nobody reads {m.dead_units:,}; their rows are gone"
+            for m in self.matrices
+            if m.dead_units
+        ]
+        return "\n".join([*lines, *(f"dense: {m.name}: {m.reason}" for m in self.dense), *dead])

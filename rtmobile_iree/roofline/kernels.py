@@ -19,7 +19,13 @@ from torch_mlir import ir
 from torch_mlir.dialects import arith, func, tensor
 
 from rtmobile_iree.iree_backend import compile_text
-from rtmobile_iree.passes.kernels.activation import gru_blend, sigmoid, tanh
+from rtmobile_iree.passes.kernels.activation import (
+    gru_blend,
+    lstm_cell,
+    lstm_output,
+    sigmoid,
+    tanh,
+)
 from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.runtime import Module
@@ -36,7 +42,22 @@ def _blend(e: Emitter, x: ir.Value, length: int) -> ir.Value:
     return gru_blend(e, x, x, x, length)
 
 
-FUNCTIONS: dict[str, Piece] = {"sigmoid": sigmoid, "tanh": tanh, "gru_blend": _blend}
+def _cell(e: Emitter, x: ir.Value, length: int) -> ir.Value:
+    """An LSTM's next c with one number as three gates and c."""
+    return lstm_cell(e, (x, x, x), x, length)
+
+
+def _output(e: Emitter, x: ir.Value, length: int) -> ir.Value:
+    return lstm_output(e, x, x, length)
+
+
+FUNCTIONS: dict[str, Piece] = {
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "gru_blend": _blend,
+    "lstm_cell": _cell,
+    "lstm_output": _output,
+}
 KERNELS = ("read", "multiply", *FUNCTIONS)
 
 

@@ -9,10 +9,12 @@ import numpy as np
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix
+from rtmobile_iree.dialects.constants import constant_array
+from rtmobile_iree.kinds import KINDS, Kind
 from rtmobile_iree.passes.contraction import match_contraction
 from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.kernels.gates import live_gates
-from rtmobile_iree.passes.lower import ARRAYS, read_packed
+from rtmobile_iree.passes.lower import PACKED, read_packed
 from rtmobile_iree.passes.weights import walk
 
 
@@ -29,6 +31,8 @@ class RecurrentWork:
     """One recurrent layer.
 
     Attributes:
+        w_ih: read once a chunk.
+        w_hh: read once a step: a projection of the units (LSTM's w_hr) included.
         activations: how often each function of `Limits.activation_ns` is computed a step and
             batch entry, constant gates left out.
     """
@@ -77,19 +81,34 @@ class Work:
 
 def read_work(module: ir.Module) -> Work:
     """Reads a module after `bspc-pack`."""
-    ops = list(walk(module.operation))
-    layers = [op for op in ops if op.name == "bspc.packed_gru"]
-    batch = ir.RankedTensorType(layers[0].operands[0].type).shape[1] if layers else 1
+    ops = [(op, op.name.removeprefix(PACKED)) for op in walk(module.operation)]
+    layers = [(op, KINDS[name]) for op, name in ops if name in KINDS and op.name != name]
+    batch = ir.RankedTensorType(layers[0][0].operands[0].type).shape[1] if layers else 1
     linear = []
-    for op in ops:
-        if op.name == "bspc.packed_matmul":
-            weight = _matrix(read_packed(op, 1, "shape"))
-            linear.append(_linear(op.operands[0], weight, batch))
+    for op, name in ops:
+        if name == "matmul" and op.name != name:
+            (packed,) = read_packed(op)
+            linear.append(_linear(op.operands[0], _matrix(packed), batch))
         elif DENSE in op.attributes and (match := match_contraction(op)) is not None:
             kept = int(np.count_nonzero(match.weight))
             weight = MatrixWork(kept, kept * match.weight.itemsize)
             linear.append(_linear(match.x, weight, batch))
-    return Work(tuple(map(_gru, layers)), tuple(linear), batch)
+    return Work(tuple(_recurrent(*layer) for layer in layers), tuple(linear), batch)
+
+
+def _recurrent(op: ir.Operation, kind: Kind) -> RecurrentWork:
+    packed = read_packed(op)
+    w_ih, *each_step = map(_matrix, packed)
+    once_a_step = MatrixWork(sum(m.kept for m in each_step), sum(m.bytes for m in each_step))
+    if kind.name == "gru":
+        b_hh = constant_array(op.operands[len(op.operands) - 1])
+        assert b_hh is not None
+        live = live_gates(packed[0], packed[1], b_hh)
+        return RecurrentWork(w_ih, once_a_step, gru_activations(live.r, live.z, live.n))
+    stored = np.zeros(packed[1].shape[0], bool)
+    for matrix in packed[:2]:
+        stored[matrix.reorder] = True
+    return RecurrentWork(w_ih, once_a_step, activations(kind, stored))
 
 
 def gru_activations(r: np.ndarray, z: np.ndarray, n: np.ndarray) -> dict[str, int]:
@@ -101,11 +120,17 @@ def gru_activations(r: np.ndarray, z: np.ndarray, n: np.ndarray) -> dict[str, in
     return {"sigmoid": r.size + z.size - both, "tanh": n.size - both, "gru_blend": both}
 
 
-def _gru(op: ir.Operation) -> RecurrentWork:
-    w_ih, w_hh = read_packed(op, 2, "shape_ih"), read_packed(op, 2 + ARRAYS, "shape_hh")
-    b_hh = np.array(op.operands[-1].owner.attributes["value"])
-    live = live_gates(w_ih, w_hh, b_hh)
-    return RecurrentWork(_matrix(w_ih), _matrix(w_hh), gru_activations(live.r, live.z, live.n))
+def activations(kind: Kind, stored: np.ndarray) -> dict[str, int]:
+    """Least activations of an LSTM or plain RNN layer.
+
+    Args:
+        stored: [gates H] rows that any weight keeps; a gate without one is a constant.
+    """
+    gates = stored.reshape(kind.gates, -1)
+    if kind.gates == 1:
+        return {"tanh": int(gates.sum())} if kind.name == "rnn_tanh" else {}
+    # c changes at every step, gates constant or not
+    return {"lstm_cell": int(gates[:3].any(axis=0).sum()), "lstm_output": gates.shape[1]}
 
 
 def _matrix(packed: PackedMatrix) -> MatrixWork:

@@ -7,6 +7,8 @@ from rtmobile_iree.passes.kernels.activation import (
     AMPLIFICATION,
     ROUNDING,
     gru_blend,
+    lstm_cell,
+    lstm_output,
     polynomial,
     relative_error,
     sigmoid,
@@ -107,6 +109,31 @@ def test_gru_blend_keeps_the_asked_error(error):
         assert worst <= error, f"{name}: {worst:.2e}"
 
 
+@pytest.mark.parametrize("error", ERRORS)
+def test_lstm_updates_keep_the_asked_error(error):
+    cell = kernel(lambda e, i, f, g, c, n: lstm_cell(e, (i, f, g), c, n), 4, error)
+    output, rng = kernel(lstm_output, 2, error), np.random.default_rng(0)
+    for name, i in POINTS.items():
+        f, g = rng.permutation(i), rng.permutation(i)
+        c = rng.uniform(-1, 1, i.size).astype(np.float32)
+        expected = exact_sigmoid(f) * c + exact_sigmoid(i) * exact_tanh(g)
+        worst = np.abs(cell(i, f, g, c) - expected).max()
+        assert worst <= error, f"{name}: c {worst:.2e}"
+        worst = np.abs(output(i, f) - exact_sigmoid(i) * exact_tanh(f)).max()
+        assert worst <= error, f"{name}: h {worst:.2e}"
+
+
+@pytest.mark.parametrize("size", [1e3, 1e6])
+def test_a_large_cell_keeps_its_relative_error(size):
+    """An LSTM's c grows with the steps; saturated gates must not overflow beside it."""
+    cell = kernel(lambda e, i, f, g, c, n: lstm_cell(e, (i, f, g), c, n), 4)
+    ends = [-np.inf, -3e38, -30, -1, 0, 1, 30, 3e38]
+    i, f, g = (axis.ravel().astype(np.float32) for axis in np.meshgrid(ends, ends, ends))
+    c = np.resize([size, -size], i.size).astype(np.float32)
+    expected = exact_sigmoid(f) * c + exact_sigmoid(i) * exact_tanh(g)
+    np.testing.assert_allclose(cell(i, f, g, c), expected, rtol=1e-6, atol=1e-6)
+
+
 def test_the_default_has_room():
     """What is seen at the default, so that a loss of accuracy is noticed before it is promised."""
     x = POINTS["where it bends"]
@@ -128,10 +155,12 @@ def test_a_larger_error_takes_fewer_terms():
 
 
 def test_amplification_bounds_the_slopes():
-    """The derivative of gru_blend by the relative errors of its two exponentials, |h| = 1."""
+    """Derivatives of the updates by the relative errors of their exponentials, states of 1."""
     t, s = np.meshgrid(np.linspace(0, 1, 501), np.linspace(0, 1, 501))
-    slope = (1 + t) * s * (1 - s) + (1 - s) * (1 - t**2) / 2
-    assert slope.max() <= AMPLIFICATION
+    blend = (1 + t) * s * (1 - s) + (1 - s) * (1 - t**2) / 2
+    product = t * s * (1 - s) + s * (1 - t**2) / 2
+    assert blend.max() <= AMPLIFICATION
+    assert product.max() + 1 / 4 <= AMPLIFICATION
 
 
 @pytest.mark.parametrize("error", [0.0, -1e-6, 1e-7, 0.2, float("nan"), float("inf")])
