@@ -43,6 +43,10 @@ ExampleInputs = Annotated[
         "Not needed where the model has example_inputs(steps).",
     ),
 ]
+RATES_HELP = (
+    "Our programs: column rate x row rate, or dense; with commas. 10x1,14.5x2,16x15.6 by default; "
+    "a file is timed as it is."
+)
 TargetName = Annotated[str, typer.Option("--target", help="Machine to compile for.")]
 
 
@@ -214,10 +218,11 @@ def run(
     ] = None,
 ) -> None:
     """Runs a compiled program on arrays from files."""
+    from rtmobile_iree.model_source import input_array
     from rtmobile_iree.program import load
 
     loaded = load(program)
-    arrays = [_input_array(text) for text in inputs or ()]
+    arrays = [input_array(text) for text in inputs or ()]
     results = loaded(*arrays)
     results = results if isinstance(results, tuple) else (results,)
     paths = output or []
@@ -234,31 +239,15 @@ def run(
         write_atomically(path, buffer.getvalue())
 
 
-def _input_array(text: str) -> np.ndarray:
-    """An array from a file, or made-up numbers of a shape."""
-    if "[" in text:
-        from rtmobile_iree.model_source import example_inputs
-
-        return example_inputs(None, [text])[0].numpy()
-    try:
-        array = np.load(text, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"input {text}: no readable .npy file ({error})") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"input {text}: holds several arrays; save one as .npy")
-    return array
-
-
 @app.command()
 def bench(
     model: Model,
     against: Annotated[
-        str, typer.Option(help="Peers, with commas: torch, onnxruntime, iree-dense.")
-    ] = "torch,onnxruntime,iree-dense",
+        str | None,
+        typer.Option(help="Peers, with commas; all by default: torch,onnxruntime,iree-dense."),
+    ] = None,
     steps: Annotated[str, typer.Option(help="Time steps of a call, with commas.")] = "1,30",
-    rates: Annotated[
-        str, typer.Option(help="Our programs: column rate x row rate, or dense; with commas.")
-    ] = "10x1,14.5x2,16x15.6",
+    rates: Annotated[str | None, typer.Option(help=RATES_HELP)] = None,
     threads: Annotated[int, typer.Option(help="Threads of each contender.")] = 1,
     rounds: Annotated[int, typer.Option(help="Bursts of each contender.")] = 7,
     target: TargetName = "host",
@@ -269,9 +258,9 @@ def bench(
     from rtmobile_iree.bench import Settings, results_table, run_bench
 
     settings = Settings(
-        against=tuple(names(against)),
+        against=None if against is None else tuple(names(against)),
         steps=tuple(whole_number("--steps", text) for text in names(steps)),
-        rates=tuple(names(rates)),
+        rates=None if rates is None else tuple(names(rates)),
         threads=threads,
         rounds=rounds,
     )

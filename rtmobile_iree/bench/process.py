@@ -23,6 +23,10 @@ class WorkerError(Exception):
     """A contender that failed; the message is one line."""
 
 
+class AbsentError(Exception):
+    """An engine that cannot run the model; the message says why, in one line."""
+
+
 @dataclass(frozen=True)
 class Ready:
     """What a contender says of itself before it is timed.
@@ -60,7 +64,8 @@ class Worker:
         """Waits until the contender is loaded and its output compared.
 
         Raises:
-            WorkerError: it could not be.
+            AbsentError: its engine cannot run the model.
+            WorkerError: it failed.
         """
         return Ready(**self._answer()["ready"])
 
@@ -85,6 +90,8 @@ class Worker:
         if not line:
             raise WorkerError(self._last_words())
         answer: dict[str, Any] = json.loads(line)
+        if "absent" in answer:
+            raise AbsentError(answer["absent"].splitlines()[0])
         if "error" in answer:
             raise WorkerError(answer["error"].splitlines()[0])
         return answer

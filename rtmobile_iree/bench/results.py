@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,8 @@ import numpy as np
 from rtmobile_iree.files import write_atomically
 
 SCHEMA = 1
+# the rate of a file, whose weights are taken as they are
+AS_IS = "as is"
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class Measurement:
 
     Attributes:
         contender: "torch", ..., or "rtmobile".
-        rate: pruning, "10x1" (columns x rows); "dense" for the unpruned model.
-        steps: time steps of a call.
+        rate: pruning, "10x1" (columns x rows); "dense" for the unpruned model; "as is" for a file.
+        steps: time steps of a call; 0 for a file of one size that does not say which they are.
         status: "ok"; "wrong" when its output is not PyTorch's; "failed" when it did not run.
         detail: which options it ran with, or why it did not.
         kept: nonzero weights of the recurrent layers.
@@ -57,7 +59,7 @@ class Measurement:
     @property
     def name(self) -> str:
         """The contender and, where it matters, its rate."""
-        return f"{self.contender} {self.rate}" if self.contender == "rtmobile" else self.contender
+        return our_name(self.rate) if self.contender == "rtmobile" else self.contender
 
     def compression(self) -> dict[str, float | None]:
         """How many times fewer weights; none kept has no number."""
@@ -76,6 +78,11 @@ class Measurement:
             "p90_us": float(p90),
             "max_us": float(samples.max()),
         }
+
+
+def our_name(rate: str) -> str:
+    """Our program at a rate; a file has no rates to tell apart."""
+    return "rtmobile" if rate == AS_IS else f"rtmobile {rate}"
 
 
 @dataclass(frozen=True)
@@ -110,6 +117,8 @@ class BenchResults:
         versions: with what.
         measurements: every contender at every chunk length.
         date: UTC, ISO 8601.
+        absent: peers that were asked for and cannot run this model here, and why.
+        notes: what else a reader should know.
     """
 
     model: str
@@ -118,6 +127,8 @@ class BenchResults:
     versions: dict[str, str | None]
     measurements: tuple[Measurement, ...]
     date: str
+    absent: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def find(self, contender: str, steps: int, rate: str = "dense") -> Measurement | None:
         """The measurement of a contender, if it took part."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
-from rtmobile_iree.bench.results import BenchResults, Measurement
+from rtmobile_iree.bench.results import BenchResults, Measurement, our_name
 
 
 def results_table(results: BenchResults) -> Group:
@@ -26,11 +27,11 @@ def results_table(results: BenchResults) -> Group:
     for m in results.measurements:
         if steps not in (None, m.steps):
             times.add_section()
-        times.add_row("" if steps == m.steps else str(m.steps), *_row(m))
+        times.add_row("" if steps == m.steps else str(m.steps or "fixed"), *_row(m))
         steps = m.steps
-    absent = [f"not timed: {p}: {why}" for p, why in results.settings.get("absent", {}).items()]
     ratios = [_ratio_table(results)] if results.ratios() else []
-    return Group(times, *ratios, *absent)
+    absent = [f"not timed: {peer}: {why}" for peer, why in results.absent.items()]
+    return Group(times, *ratios, *(Text(line) for line in (*absent, *results.notes)))
 
 
 def _row(m: Measurement) -> list[str]:
@@ -56,5 +57,7 @@ def _ratio_table(results: BenchResults) -> Table:
         cell = f"{r.median:.2f} ({r.minimum:.2f} to {r.maximum:.2f})"
         rows.setdefault((r.steps, r.rate), {})[r.peer] = cell
     for (steps, rate), cells in rows.items():
-        table.add_row(str(steps), f"rtmobile {rate}", *(cells.get(peer, "") for peer in peers))
+        table.add_row(
+            str(steps or "fixed"), our_name(rate), *(cells.get(peer, "") for peer in peers)
+        )
     return table

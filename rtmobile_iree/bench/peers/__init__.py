@@ -10,6 +10,7 @@ import importlib.util
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -23,9 +24,8 @@ PEERS = {
     "onnxruntime": ("onnxruntime_peer", "OnnxRuntimePeer", ("onnx", "onnxruntime")),
     "iree-dense": ("iree_peer", "IreeDensePeer", ("iree.compiler", "torch_mlir")),
 }
-# why a peer cannot run a kind of file
+# why a peer cannot run any file of a kind
 ABSENT = {
-    ("onnxruntime", ".pt2"): "its graphs are built from an nn.GRU, which a .pt2 no longer has",
     ("onnxruntime", ".mlir"): "it does not read MLIR",
     ("torch", ".mlir"): "it does not read MLIR",
 }
@@ -77,7 +77,8 @@ class Task:
 class Contender(Protocol):
     """One engine with the model loaded and ready to be called.
 
-    The constructor takes the `Task`, and does everything that comes before the first call.
+    The constructor takes the `Task`, and does everything that comes before the first call. It
+    raises an `InputError` when the engine cannot run this model; that is told, and is no failure.
     """
 
     description: str
@@ -105,15 +106,33 @@ def check_peers(names: Sequence[str]) -> None:
     Raises:
         InputError: an unknown peer, or a missing package and how to install it.
     """
+    check_names(names)
+    for name in names:
+        missing = missing_packages(name)
+        if missing:
+            raise InputError(f"peer {name!r} {missing}")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises an `InputError` for an unknown peer."""
     for name in names:
         if name not in PEERS:
             raise InputError(f"peer {name!r} is not known; use some of: {', '.join(PEERS)}")
-        missing = [package for package in PEERS[name][2] if not _is_installed(package)]
-        if missing:
-            raise InputError(
-                f"peer {name!r} needs {' and '.join(missing)}; "
-                "install with: pip install 'rtmobile-iree[bench]'"
-            )
+
+
+def absent_peers(names: Sequence[str], model: str) -> dict[str, str]:
+    """Which of the peers cannot run MODEL here, and why, as far as names alone can tell."""
+    kind = Path(model).suffix
+    reasons = {name: ABSENT.get((name, kind)) or missing_packages(name) for name in names}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def missing_packages(name: str) -> str | None:
+    """What a peer needs that is not installed."""
+    missing = [package for package in PEERS[name][2] if not _is_installed(package)]
+    if not missing:
+        return None
+    return f"needs {' and '.join(missing)}; install with: pip install 'rtmobile-iree[bench]'"
 
 
 def _is_installed(package: str) -> bool:

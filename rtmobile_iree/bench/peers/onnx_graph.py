@@ -78,7 +78,7 @@ def gru_model(module: nn.Module) -> GruModel:
     others = [name for name, p in module.named_parameters() if id(p) not in known]
     if len(grus) != 1 or len(linears) > 1 or others or grus[0].bidirectional:
         raise InputError(
-            f"peer 'onnxruntime': {type(module).__name__} must be one nn.GRU and at most one "
+            f"{type(module).__name__} must be one nn.GRU and at most one "
             f"nn.Linear (found {len(grus)} and {len(linears)}; others: {', '.join(others) or 'no'})"
         )
     return GruModel(grus[0], linears[0] if linears else None)

@@ -10,11 +10,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnxruntime
+from torch.fx import GraphModule
 
 from rtmobile_iree.bench.peers import Task
-from rtmobile_iree.bench.peers.onnx_graph import FORMS, build, gru_model
+from rtmobile_iree.bench.peers.onnx_exported import exported_gru_model
+from rtmobile_iree.bench.peers.onnx_graph import FORMS, GruModel, build, gru_model
 from rtmobile_iree.bench.peers.torch_peer import task_module
 from rtmobile_iree.bench.timing import times_us
+from rtmobile_iree.errors import InputError
 
 TRIAL_SAMPLES, TRIAL_SAMPLE_S = 3, 0.1
 
@@ -23,7 +26,7 @@ class OnnxRuntimePeer:
     """The faster of two graphs, called the faster of two ways."""
 
     def __init__(self, task: Task) -> None:
-        model = gru_model(task_module(task))
+        model = _model(task)
         self._feeds = dict(zip(("x", "state"), task.input_arrays(), strict=True))
         trials = []
         for form in FORMS:
@@ -54,6 +57,24 @@ class OnnxRuntimePeer:
 
     def times_us(self, samples: int, sample_s: float) -> list[float]:
         return times_us(self._call, samples, sample_s)
+
+
+def _model(task: Task) -> GruModel:
+    """The GRU and the linear layer of the task's module.
+
+    Raises:
+        InputError: the module is something else.
+    """
+    inputs, outputs = task.input_arrays(), task.expected_arrays()
+    if (len(inputs), len(outputs)) != (2, 2):
+        raise InputError(
+            f"its graph takes a chunk and the state and returns both; this model has {len(inputs)} "
+            f"inputs and {len(outputs)} outputs"
+        )
+    if inputs[1].ndim != 3 or inputs[1].shape[1] != 1:
+        raise InputError(f"its graph is for batch 1, not for a state {list(inputs[1].shape)}")
+    module = task_module(task)
+    return exported_gru_model(module) if isinstance(module, GraphModule) else gru_model(module)
 
 
 def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
