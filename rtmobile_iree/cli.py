@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from rtmobile_iree.program import Program
     from rtmobile_iree.report.encoding import Report
 
+# what the table of a benchmark needs where it does not go to a terminal
+BENCH_COLUMNS = 190
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -46,6 +49,10 @@ ExampleInputs = Annotated[
 RATES_HELP = (
     "Our programs: column rate x row rate, or dense; with commas. 10x1,14.5x2,16x15.6 by default; "
     "a file is timed as it is."
+)
+PEERS_HELP = (
+    "Peers, with commas; torch,onnxruntime,iree-dense by default. all: every one that is "
+    "installed; the others are named."
 )
 TargetName = Annotated[str, typer.Option("--target", help="Machine to compile for.")]
 
@@ -242,9 +249,9 @@ def run(
 @app.command()
 def bench(
     model: Model,
-    against: Annotated[
+    peers: Annotated[
         str | None,
-        typer.Option(help="Peers, with commas; all by default: torch,onnxruntime,iree-dense."),
+        typer.Option("--peers", "--against", help=PEERS_HELP),
     ] = None,
     steps: Annotated[str, typer.Option(help="Time steps of a call, with commas.")] = "1,30",
     rates: Annotated[str | None, typer.Option(help=RATES_HELP)] = None,
@@ -252,13 +259,16 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Bursts of each contender.")] = 7,
     target: TargetName = "host",
     json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the times here.")
+    ] = None,
     example_input: ExampleInputs = None,
 ) -> None:
     """Times compiled programs against other engines, in alternating bursts."""
-    from rtmobile_iree.bench import Settings, results_table, run_bench
+    from rtmobile_iree.bench import Settings, check_plot, results_table, run_bench, write_plot
 
     settings = Settings(
-        against=None if against is None else tuple(names(against)),
+        against=None if peers is None else tuple(names(peers)),
         steps=tuple(whole_number("--steps", text) for text in names(steps)),
         rates=None if rates is None else tuple(names(rates)),
         threads=threads,
@@ -266,13 +276,17 @@ def bench(
     )
     if json is not None and not json.absolute().parent.is_dir():
         raise InputError(f"--json {json}: no folder {json.absolute().parent}")
+    if plot is not None:
+        check_plot(plot)
     with err.status("starting") as status:
         results = run_bench(
             model, settings, inputs=example_input or (), target=target, progress=status.update
         )
-    console().print(results_table(results))
+    console(BENCH_COLUMNS).print(results_table(results))
     if json is not None:
         results.save(json)
+    if plot is not None:
+        write_plot(results, plot)
     bad = [f"{m.name} at {m.steps} steps" for m in results.measurements if m.status != "ok"]
     if bad:
         raise InputError(f"not timed: {', '.join(bad)}; see the table")
@@ -319,9 +333,9 @@ def print_report(report: Report) -> None:
     console().print(str(report), highlight=False, markup=False, soft_wrap=True)
 
 
-def console() -> Console:
+def console(width: int = 140) -> Console:
     """Standard output; as wide as the tables need where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 140)
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 def names(text: str) -> list[str]:

@@ -11,16 +11,18 @@ import torch
 
 from rtmobile_iree.bench import BenchResults, Measurement, Settings, results_table, run_bench
 from rtmobile_iree.bench.models import make_variant, parse_rate, write_reference
-from rtmobile_iree.bench.peers import PEERS, Task, check_peers, make_contender
+from rtmobile_iree.bench.peers import PEERS, Peer, Task, absent_peers, check_peers, make_contender
+from rtmobile_iree.bench.peers.gru_task import gru_model
 from rtmobile_iree.bench.peers.iree_peer import find_tool
-from rtmobile_iree.bench.peers.onnx_graph import FORMS, build, gru_model
+from rtmobile_iree.bench.peers.onnx_graph import FORMS, build
 from rtmobile_iree.bench.process import Worker, WorkerError
 from rtmobile_iree.bench.results import paired_ratio
 from rtmobile_iree.bench.timing import calls_for, times_us
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.models import speech_gru, tiny_speech_gru
+from rtmobile_iree.models import speech_gru
 
 TINY = "rtmobile_iree.models:tiny_speech_gru"
+QUICK = {"rounds": 1, "samples": 1, "sample_s": 0.001}
 
 
 def make_task(folder: Path, contender: str, steps: int = 3) -> Task:
@@ -93,14 +95,14 @@ def test_a_worker_that_dies(tmp_path):
 
 def test_a_contender_with_another_output_is_wrong_not_timed(tmp_path, monkeypatch):
     """The weights a peer gets are not those of the reference: its output must give it away."""
-    from rtmobile_iree.bench import runner
+    from rtmobile_iree.bench import entries
 
     def other_weights(variant, steps):
         files = write_reference(variant, steps)
         np.save(files[1][0], np.load(files[1][0]) + 1e-3)
         return files
 
-    monkeypatch.setattr(runner, "write_reference", other_weights)
+    monkeypatch.setattr(entries, "write_reference", other_weights)
     settings = Settings(("torch",), (2,), (), rounds=1, samples=1, sample_s=0.001)
     results = run_bench(TINY, settings)
     (measurement,) = results.measurements
@@ -183,7 +185,7 @@ def test_rates_that_are_none(rate):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings(against=("tensorrt",)), "use some of: torch, onnxruntime, iree-dense"),
+        (Settings(against=("tensorrt",)), "use all, or some of: torch, onnxruntime, iree-dense"),
         (Settings(steps=()), "whole numbers from 1"),
         (Settings(steps=(0,)), "whole numbers from 1"),
         (Settings(threads=0), "whole numbers from 1"),
@@ -197,9 +199,14 @@ def test_settings_that_cannot_be_measured(settings, message):
 
 
 def test_a_peer_whose_package_is_missing(monkeypatch):
-    monkeypatch.setitem(PEERS, "ghost", ("ghost_peer", "GhostPeer", ("no_such_package.part",)))
-    with pytest.raises(InputError, match=r"needs no_such_package.part; install with: pip"):
+    ghost = Peer("ghost_peer", "GhostPeer", ("no_such_package.part",), "Ghost", "ghost", "peers-x")
+    monkeypatch.setitem(PEERS, "ghost", ghost)
+    told = r"needs no_such_package.part; install with: pip install 'rtmobile-iree\[peers-x\]'"
+    with pytest.raises(InputError, match=f"peer 'ghost' {told}"):
         check_peers(["ghost"])
+    with pytest.raises(InputError, match=told):
+        run_bench(TINY, Settings(("torch", "ghost"), **QUICK))
+    assert list(absent_peers(tuple(PEERS), TINY)) == ["ghost"]
 
 
 def test_a_tool_that_is_not_there(monkeypatch):

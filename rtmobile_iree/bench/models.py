@@ -17,12 +17,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from rtmobile_iree.bench.files import gru_weights, is_file
+from rtmobile_iree.bench.peers.registry import BSP, DENSE
 from rtmobile_iree.bench.peers.torch_peer import as_tuple
 from rtmobile_iree.bench.results import AS_IS
+from rtmobile_iree.bench.squares import prune_squares
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.model_source import example_inputs, load_module
 
-DENSE = "dense"
 RATE_FORM = re.compile(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)")
 
 
@@ -39,6 +40,7 @@ class Variant:
         kept: nonzero weights of its recurrent layers, biases apart; of all its matrices where it
             has none.
         weights: all of those, zero or not.
+        pattern: where the zeros are: "dense", "BSP", "8x8"; "as is" for a file.
         vmfb: the compiled program, once there is one.
         compile_s: seconds that took.
     """
@@ -50,6 +52,7 @@ class Variant:
     folder: Path
     kept: int
     weights: int
+    pattern: str
     vmfb: Path | None = None
     compile_s: float | None = None
 
@@ -99,20 +102,32 @@ def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> 
         assert module is not None
         columns, rows = parse_rate(rate)
         prune(module, column_rate=columns, row_rate=rows)
+    pattern = rate if rate in (DENSE, AS_IS) else BSP
+    return _written(Variant(model, rate, module, tuple(inputs), folder / rate, 0, 0, pattern))
+
+
+def make_squares(variant: Variant, block: int) -> Variant:
+    """The model with as many weights kept as in a pruned variant, in square blocks."""
+    assert variant.module is not None
+    module, pattern = load_module(variant.model), f"{block}x{block}"
+    kept = [int(torch.count_nonzero(p)) for p in counted_matrices(variant.module)]
+    prune_squares(counted_matrices(module), kept, block)
+    folder = variant.folder.with_name(f"{variant.rate}-{pattern}")
+    return _written(replace(variant, module=module, pattern=pattern, folder=folder, vmfb=None))
+
+
+def _written(variant: Variant) -> Variant:
+    """The variant with its weights counted and written."""
+    module = variant.module
     matrices = [] if module is None else counted_matrices(module)
-    variant = Variant(
-        model,
-        rate,
-        module,
-        tuple(inputs),
-        folder / rate,
-        kept=sum(int(torch.count_nonzero(p)) for p in matrices),
-        weights=sum(p.numel() for p in matrices),
-    )
     variant.folder.mkdir()
     if module is not None:
         torch.save(module.state_dict(), variant.weights_file)
-    return variant
+    return replace(
+        variant,
+        kept=sum(int(torch.count_nonzero(p)) for p in matrices),
+        weights=sum(p.numel() for p in matrices),
+    )
 
 
 def counted_matrices(module: nn.Module) -> list[Tensor]:

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 
 from rtmobile_iree.bench.files import file_inputs, is_file
 from rtmobile_iree.bench.models import parse_rate
-from rtmobile_iree.bench.peers import PEERS, absent_peers, check_names
+from rtmobile_iree.bench.peers import (
+    ALL,
+    DEFAULT_PEERS,
+    PEERS,
+    absent_peers,
+    check_names,
+    check_peers,
+)
+from rtmobile_iree.bench.peers.registry import DENSE
 from rtmobile_iree.bench.results import AS_IS
 from rtmobile_iree.errors import InputError
 
@@ -21,8 +29,9 @@ class Settings:
     """How to measure.
 
     Attributes:
-        against: peers, see `bench.peers.PEERS`; all of them when None. A peer that cannot run the
-            model is told; it is an error when peers are named and none of them can.
+        against: peers, see `bench.peers.registry`; `DEFAULT_PEERS` when None, and every one for
+            ("all",). Those that are not installed are told, but it is an error when they are named.
+            A peer that cannot run the model is told; it is an error when those named all cannot.
         steps: chunk lengths; 1 is one streaming step with state in and out.
         rates: our programs, "10x1" = column rate x row rate; "dense" prunes nothing. None for
             `DEFAULT_RATES`; the only choice for a file, which is taken as it is.
@@ -42,7 +51,7 @@ class Settings:
 
     def check(self) -> None:
         """Raises an `InputError` for a setting that cannot be measured."""
-        check_names(self.against or ())
+        check_names([peer for peer in self.against or () if peer != ALL])
         for rate in self.rates or ():
             parse_rate(rate)
         whole = (*self.steps, self.threads, self.rounds, self.samples)
@@ -60,7 +69,9 @@ class Plan:
         model: MODEL as given.
         settings: how to measure.
         inputs: `f32[1,T,40]`, one an input; empty where the module offers its own.
-        against: the peers that may run it.
+        asked: the peers asked for.
+        is_named: whether by their names.
+        against: those that may run it.
         rates: our programs.
         steps: chunk lengths.
         dynamic_steps: whether our program takes any number of steps.
@@ -71,6 +82,8 @@ class Plan:
     model: str
     settings: Settings
     inputs: tuple[str, ...]
+    asked: tuple[str, ...]
+    is_named: bool
     against: tuple[str, ...]
     rates: tuple[str, ...]
     steps: tuple[int, ...]
@@ -78,30 +91,60 @@ class Plan:
     absent: dict[str, str]
     notes: tuple[str, ...] = ()
 
+    @property
+    def sparse_rates(self) -> tuple[str, ...]:
+        """The rates at which there are zeros, or may be."""
+        return tuple(rate for rate in self.rates if rate != DENSE)
+
 
 def make_plan(model: str, settings: Settings, inputs: Sequence[str]) -> Plan:
     """Fits the settings to the model.
 
     Raises:
-        InputError: rates for a file, or none of the peers named can run the model.
+        InputError: rates for a file, or peers named that are not installed, or of which none can
+            run the model.
     """
-    asked = tuple(PEERS) if settings.against is None else settings.against
-    absent = absent_peers(asked, model)
-    if settings.against:
-        require_one(settings.against, absent)
-    against = tuple(peer for peer in asked if peer not in absent)
-    if not is_file(model):
+    named = settings.against or ()
+    is_named = bool(named) and ALL not in named
+    if is_named:
+        check_peers(named)
+    asked = named if is_named else tuple(PEERS) if named else DEFAULT_PEERS
+    steps, is_open = settings.steps, True
+    notes: tuple[str, ...] = ()
+    if is_file(model):
+        if settings.rates is not None:
+            raise InputError(
+                f"{model}: a file is timed with the weights it has, not at rates "
+                f"{', '.join(settings.rates)}; leave out --rates, or prune first, with "
+                "rtmobile prune"
+            )
+        rates: tuple[str, ...] = (AS_IS,)
+    else:
         rates = DEFAULT_RATES if settings.rates is None else settings.rates
-        return Plan(model, settings, tuple(inputs), against, rates, settings.steps, True, absent)
-    if settings.rates is not None:
-        raise InputError(
-            f"{model}: a file is timed with the weights it has, not at rates "
-            f"{', '.join(settings.rates)}; leave out --rates, or prune first, with rtmobile prune"
-        )
-    found = file_inputs(model, inputs)
-    steps, note = found.choose_steps(settings.steps), found.note(model, settings.steps)
-    is_open, notes = found.steps is None, (note,) if note else ()
-    return Plan(model, settings, found.specs, against, (AS_IS,), steps, is_open, absent, notes)
+    absent = absent_peers(asked, model)
+    if not set(rates) - {DENSE}:
+        sparse = [peer for peer in asked if not PEERS[peer].is_dense]
+        absent = dict.fromkeys(sparse, "it runs pruned models, and no --rates prune") | absent
+    if is_named:
+        require_one(asked, absent)
+    if is_file(model):
+        found = file_inputs(model, inputs)
+        steps, note = found.choose_steps(settings.steps), found.note(model, settings.steps)
+        inputs, is_open, notes = found.specs, found.steps is None, (note,) if note else ()
+    against = tuple(dict.fromkeys(peer for peer in asked if peer not in absent))
+    return Plan(
+        model,
+        settings,
+        tuple(inputs),
+        asked,
+        is_named,
+        against,
+        rates,
+        steps,
+        is_open,
+        absent,
+        notes,
+    )
 
 
 def require_one(named: Sequence[str], absent: dict[str, str]) -> None:

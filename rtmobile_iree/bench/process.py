@@ -33,11 +33,13 @@ class Ready:
 
     Attributes:
         description: which of its options it runs with.
+        tried: the configurations that were tried and the time of each.
         prepare_s: seconds it took to load, and compile if it does.
         max_error: greatest absolute difference of its outputs from PyTorch's.
     """
 
     description: str
+    tried: str
     prepare_s: float
     max_error: float
 

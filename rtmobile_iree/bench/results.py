@@ -12,7 +12,7 @@ import numpy as np
 
 from rtmobile_iree.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
 # the rate of a file, whose weights are taken as they are
 AS_IS = "as is"
 
@@ -33,6 +33,12 @@ class Measurement:
         prepare_s: seconds to load, and to compile if it does.
         rounds_us: microseconds a call, one list of samples a round; empty unless "ok".
         size_bytes: the `.vmfb`, for compiled programs of ours.
+        engine: as its makers write it.
+        version: of its package.
+        values: type of its weights.
+        pattern: where its zeros are: "dense", "BSP", "8x8" for square blocks; "as is" for a file.
+        threads: that it may use.
+        tried: the configurations of which `detail` was the fastest, and the time of each.
     """
 
     contender: str
@@ -46,6 +52,12 @@ class Measurement:
     prepare_s: float | None = None
     rounds_us: tuple[tuple[float, ...], ...] = ()
     size_bytes: int | None = None
+    engine: str = ""
+    version: str | None = None
+    values: str = "f32"
+    pattern: str = "dense"
+    threads: int = 1
+    tried: str = ""
 
     @property
     def samples_us(self) -> np.ndarray:
@@ -59,7 +71,9 @@ class Measurement:
     @property
     def name(self) -> str:
         """The contender and, where it matters, its rate."""
-        return our_name(self.rate) if self.contender == "rtmobile" else self.contender
+        if self.contender != "rtmobile" and self.pattern in ("dense", AS_IS):
+            return self.contender
+        return named(self.contender, self.rate)
 
     def compression(self) -> dict[str, float | None]:
         """How many times fewer weights; none kept has no number."""
@@ -80,9 +94,9 @@ class Measurement:
         }
 
 
-def our_name(rate: str) -> str:
-    """Our program at a rate; a file has no rates to tell apart."""
-    return "rtmobile" if rate == AS_IS else f"rtmobile {rate}"
+def named(contender: str, rate: str) -> str:
+    """A contender at a rate; a file has no rates to tell apart."""
+    return contender if rate == AS_IS else f"{contender} {rate}"
 
 
 @dataclass(frozen=True)
@@ -93,6 +107,7 @@ class Ratio:
         steps: time steps of a call.
         rate: our pruning.
         peer: the peer.
+        peer_rate: its pruning.
         median: of the rounds' ratios.
         minimum: of them.
         maximum: of them.
@@ -101,6 +116,7 @@ class Ratio:
     steps: int
     rate: str
     peer: str
+    peer_rate: str
     median: float
     minimum: float
     maximum: float
@@ -138,7 +154,10 @@ class BenchResults:
         return None
 
     def ratios(self) -> tuple[Ratio, ...]:
-        """Every program of ours against every peer at the same chunk length."""
+        """Every program of ours against every peer at the same chunk length.
+
+        A peer that runs pruned models is compared at its own rate alone.
+        """
         timed = [m for m in self.measurements if m.rounds_us]
         return tuple(
             paired_ratio(ours, peer)
@@ -147,6 +166,7 @@ class BenchResults:
             if ours.contender == "rtmobile"
             and peer.contender != "rtmobile"
             and ours.steps == peer.steps
+            and (peer.pattern == "dense" or ours.rate == peer.rate)
         )
 
     def to_json(self) -> str:
@@ -170,6 +190,7 @@ def paired_ratio(ours: Measurement, peer: Measurement) -> Ratio:
         ours.steps,
         ours.rate,
         peer.contender,
+        peer.rate,
         float(np.median(ratios)),
         float(ratios.min()),
         float(ratios.max()),

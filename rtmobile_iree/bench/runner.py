@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from rtmobile_iree.bench.files import is_file
+from rtmobile_iree.bench.entries import Entry, Progress, make_entries
 from rtmobile_iree.bench.machine import machine, versions
-from rtmobile_iree.bench.models import DENSE, Variant, make_variant, write_reference
-from rtmobile_iree.bench.peers import OURS, Task
+from rtmobile_iree.bench.peers import OURS
+from rtmobile_iree.bench.peers.registry import F32, TOLERANCES
 from rtmobile_iree.bench.plan import Plan, Settings, make_plan, require_one
 from rtmobile_iree.bench.process import AbsentError, Worker, WorkerError
-from rtmobile_iree.bench.results import AS_IS, BenchResults, Measurement
+from rtmobile_iree.bench.results import BenchResults, Measurement
 
-# f32 sums in another order differ by about 1e-6 here; another formula by far more
-TOLERANCE = 1e-4
+TOLERANCE = TOLERANCES[F32]
 # the status of a peer whose engine cannot run the model; in no result
 ABSENT = "absent"
-
-
-Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A contender that is about to run.
-
-    Attributes:
-        task: what it runs.
-        measurement: what is known of it so far.
-    """
-
-    task: Task
-    measurement: Measurement
 
 
 def run_bench(
@@ -47,7 +30,7 @@ def run_bench(
     target: str = "host",
     progress: Progress = lambda line: None,
 ) -> BenchResults:
-    """Times `model`, pruned and compiled by us, against peers that run it dense.
+    """Times `model`, pruned and compiled by us, against peers that run it dense or as pruned.
 
     Args:
         model: `package.module:callable`, or the path of a `.pt2` or `.mlir`.
@@ -66,15 +49,15 @@ def run_bench(
     asked.check()
     plan = make_plan(model, asked, inputs)
     with tempfile.TemporaryDirectory(prefix="rtmobile-bench-") as folder:
-        entries = _entries(plan, target, Path(folder), progress)
+        entries = make_entries(plan, target, Path(folder), progress)
         measurements, absent = _measure_all(entries, plan, progress)
-    if asked.against:
-        require_one(asked.against, absent)
+    if plan.is_named:
+        require_one(plan.asked, absent)
     against = tuple(peer for peer in plan.against if peer not in absent)
     timed = replace(asked, against=against, rates=plan.rates, steps=plan.steps)
     return BenchResults(
         model,
-        asdict(timed) | {"target": target, "tolerance": TOLERANCE},
+        asdict(timed) | {"target": target, "tolerances": TOLERANCES},
         machine(),
         versions(),
         tuple(measurements),
@@ -82,60 +65,6 @@ def run_bench(
         absent,
         plan.notes,
     )
-
-
-def _entries(plan: Plan, target: str, folder: Path, progress: Progress) -> list[Entry]:
-    """Prunes and compiles every variant and writes what the contenders' processes will read."""
-    entries = []
-    first = AS_IS if is_file(plan.model) else DENSE
-    for rate in dict.fromkeys((first, *plan.rates)):
-        contenders = list(plan.against) if rate == first else []
-        contenders += [OURS] if rate in plan.rates else []
-        if not contenders:
-            continue
-        variant = make_variant(plan.model, rate, plan.inputs, folder)
-        if OURS in contenders:
-            progress(f"compiling {plan.model} at {rate}")
-            variant = variant.compiled(target, max(plan.steps), plan.dynamic_steps)
-        for steps in plan.steps:
-            files = write_reference(variant, steps)
-            entries += [_entry(variant, name, steps, plan.settings, files) for name in contenders]
-    return entries
-
-
-def _entry(
-    variant: Variant,
-    contender: str,
-    steps: int,
-    settings: Settings,
-    files: tuple[tuple[str, ...], tuple[str, ...]],
-) -> Entry:
-    folder = variant.folder / f"{contender}-{steps}"
-    folder.mkdir()
-    ours = contender == OURS
-    task = Task(
-        contender=contender,
-        model=variant.model,
-        weights=str(variant.weights_file),
-        inputs=files[0],
-        expected=files[1],
-        folder=str(folder),
-        steps=steps,
-        threads=settings.threads,
-        vmfb=str(variant.vmfb) if ours else None,
-    )
-    measurement = Measurement(
-        contender,
-        variant.rate,
-        steps,
-        "failed",
-        "",
-        variant.kept,
-        variant.weights,
-        size_bytes=variant.vmfb.stat().st_size if ours and variant.vmfb else None,
-        prepare_s=variant.compile_s if ours else None,
-    )
-    return Entry(task, measurement)
 
 
 def _measure_all(
@@ -186,11 +115,12 @@ def _prepared(worker: Worker, measurement: Measurement) -> Measurement:
         return replace(measurement, status=status, detail=str(error))
     except WorkerError as error:
         return replace(measurement, status="failed", detail=str(error))
-    right = ready.max_error <= TOLERANCE
+    right = ready.max_error <= TOLERANCES[measurement.values]
     return replace(
         measurement,
         status="ok" if right else "wrong",
         detail=ready.description,
+        tried=ready.tried,
         max_error=ready.max_error,
         prepare_s=measurement.prepare_s or ready.prepare_s,
     )

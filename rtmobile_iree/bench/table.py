@@ -1,4 +1,4 @@
-"""A benchmark's results as tables for the terminal."""
+"""A benchmark's results as one table for the terminal, a row a contender."""
 
 from __future__ import annotations
 
@@ -7,57 +7,102 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from rtmobile_iree.bench.results import BenchResults, Measurement, our_name
+from rtmobile_iree.bench.results import BenchResults, Measurement, named
 
 
 def results_table(results: BenchResults) -> Group:
-    """One table of times and one of ratios."""
-    machine = results.machine
-    threads = results.settings["threads"]
-    times = Table(
+    """The table, then what was not timed and why."""
+    machine, threads = results.machine, results.settings["threads"]
+    steps = list(dict.fromkeys(m.steps for m in results.measurements))
+    ours = [m for m in results.measurements if m.contender == "rtmobile" and m.rounds_us]
+    rates = list(dict.fromkeys(m.rate for m in ours))
+    table = Table(
         title=f"{results.model}, batch 1, {threads} thread{'s' if threads > 1 else ''}, "
-        f"{machine['cpu']}, microseconds a call"
+        f"{machine['cpu']}\nmicroseconds a call: median (10th to 90th percentile); last columns: "
+        f"how many times faster ours is, {' / '.join(map(_calls, steps))}",
     )
-    times.add_column("steps", justify="right")
-    times.add_column("contender")
-    times.add_column("kept of the\nrecurrent weights", justify="right")
-    for heading in ("median", "min", "p10", "p90", "max error"):
-        times.add_column(heading, justify="right")
-    steps = None
-    for m in results.measurements:
-        if steps not in (None, m.steps):
-            times.add_section()
-        times.add_row("" if steps == m.steps else str(m.steps or "fixed"), *_row(m))
-        steps = m.steps
-    ratios = [_ratio_table(results)] if results.ratios() else []
+    for heading in ("contender", "version", "configuration", "values", "pattern", "kept"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("thr.", justify="right")
+    for count in steps:
+        table.add_column(f"{_calls(count)}, us", justify="right")
+    table.add_column("max error", justify="right")
+    for rate in rates:
+        table.add_column(f"{named('ours', rate)} is faster", justify="right", min_width=10)
+    _add_rows(table, results, steps, rates)
     absent = [f"not timed: {peer}: {why}" for peer, why in results.absent.items()]
-    return Group(times, *ratios, *(Text(line) for line in (*absent, *results.notes)))
+    return Group(table, *(Text(line) for line in (*absent, *results.notes)))
 
 
-def _row(m: Measurement) -> list[str]:
-    kept = f"1/{m.weights / m.kept:.3g}" if m.kept else "none" if m.weights else ""
-    error = "" if m.max_error is None else f"{m.max_error:.1e}"
+def _add_rows(table: Table, results: BenchResults, steps: list[int], rates: list[str]) -> None:
+    groups: dict[str, dict[int, Measurement]] = {}
+    for m in results.measurements:
+        groups.setdefault(m.name, {})[m.steps] = m
+    faster = {(r.steps, r.rate, r.peer, r.peer_rate): r.median for r in results.ratios()}
+    # peers with dense weights, then those with zeros, then ours
+    order = sorted(groups.values(), key=lambda group: _section(_any(group)))
+    section = None
+    for group in order:
+        m = _any(group)
+        if section not in (None, _section(m)):
+            table.add_section()
+        section = _section(m)
+        cells = [_cell(group.get(count)) for count in steps]
+        ratios = [
+            " / ".join(
+                f"{faster[key]:.1f}" if key in faster else "-"
+                for key in ((count, rate, m.contender, m.rate) for count in steps)
+            )
+            for rate in rates
+        ]
+        table.add_row(
+            m.name,
+            m.version or "",
+            _configuration(group),
+            m.values,
+            m.pattern,
+            _kept(m),
+            str(m.threads),
+            *cells,
+            _error(group),
+            *("" if set(ratio) <= set("- /") else ratio for ratio in ratios),
+        )
+
+
+def _any(group: dict[int, Measurement]) -> Measurement:
+    return next(iter(group.values()))
+
+
+def _section(m: Measurement) -> int:
+    return 2 if m.contender == "rtmobile" else int(m.pattern != "dense")
+
+
+def _configuration(group: dict[int, Measurement]) -> str:
+    """Which options it ran with; those of each chunk length where they differ."""
+    told = {m.steps: m.detail for m in group.values() if m.status == "ok"}
+    if len(set(told.values())) <= 1:
+        return escape(next(iter(told.values()), ""))
+    return escape("; ".join(f"{_calls(steps)}: {detail}" for steps, detail in told.items()))
+
+
+def _cell(m: Measurement | None) -> str:
+    if m is None:
+        return ""
     if m.status == "ok":
         s = m.statistics()
-        figures = [f"{s[key]:,.1f}" for key in ("median_us", "min_us", "p10_us", "p90_us")]
-        return [m.name, kept, *figures, error]
+        return f"{s['median_us']:,.1f} ({s['p10_us']:,.1f} to {s['p90_us']:,.1f})"
     told = "wrong output, not timed" if m.status == "wrong" else f"failed: {escape(m.detail)}"
-    return [m.name, kept, f"[red]{told}", "", "", "", error]
+    return f"[red]{told}"
 
 
-def _ratio_table(results: BenchResults) -> Table:
-    table = Table(title="Times faster than each peer: median of the rounds (least to greatest)")
-    table.add_column("steps", justify="right")
-    table.add_column("ours")
-    peers = list(dict.fromkeys(ratio.peer for ratio in results.ratios()))
-    for peer in peers:
-        table.add_column(peer, justify="right")
-    rows: dict[tuple[int, str], dict[str, str]] = {}
-    for r in results.ratios():
-        cell = f"{r.median:.2f} ({r.minimum:.2f} to {r.maximum:.2f})"
-        rows.setdefault((r.steps, r.rate), {})[r.peer] = cell
-    for (steps, rate), cells in rows.items():
-        table.add_row(
-            str(steps or "fixed"), our_name(rate), *(cells.get(peer, "") for peer in peers)
-        )
-    return table
+def _kept(m: Measurement) -> str:
+    return f"1/{m.weights / m.kept:.3g}" if m.kept else "none" if m.weights else ""
+
+
+def _error(group: dict[int, Measurement]) -> str:
+    errors = [m.max_error for m in group.values() if m.max_error is not None]
+    return f"{max(errors):.1e}" if errors else ""
+
+
+def _calls(steps: int) -> str:
+    return f"T={steps}" if steps else "fixed"

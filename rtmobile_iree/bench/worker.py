@@ -41,6 +41,7 @@ def serve(task: Task, requests: TextIO, answers: TextIO) -> None:
         return
     ready = {
         "description": contender.description,
+        "tried": contender.tried,
         "prepare_s": time.perf_counter() - start,
         "max_error": max_error(contender, task),
     }

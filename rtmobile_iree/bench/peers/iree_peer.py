@@ -52,6 +52,8 @@ def find_tool(name: str) -> Path:
 class CompiledModule:
     """A `.vmfb` with a function that takes the task's inputs."""
 
+    tried = ""
+
     def __init__(self, vmfb: Path, task: Task, function: str = "main") -> None:
         self._vmfb, self._task = vmfb, task
         device = ["--device=local-sync"]

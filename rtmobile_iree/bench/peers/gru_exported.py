@@ -1,7 +1,8 @@
 """The GRU and the output layer of an exported module, found in its graph.
 
 Backwards from its outputs (y, state): at most one linear layer, then the GRU, as torch's own op or
-as a stack of ours; anything else is refused, since the ONNX graph would not compute the same.
+as a stack of ours; anything else is refused, since a graph of these parts would compute something
+else.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from rtmobile_iree.bench.files import attribute, gru_nodes
-from rtmobile_iree.bench.peers.onnx_graph import GruModel
+from rtmobile_iree.bench.peers.gru_task import GruModel
 from rtmobile_iree.errors import InputError
 
 ATEN = torch.ops.aten
@@ -91,7 +92,7 @@ def _gru_of_ours(
         else:
             fed = node.args[0] is x or _is_swap(node.args[0], x, 0)
             threaded = node.args[1] is state
-        _require(fed and threaded and node.args[6] == layer, node)
+        _require(fed and threaded and node.args[6:7] == (layer,), node)
         weights += [attribute(module, _node(argument)) for argument in node.args[2:6]]
     y, last = outputs
     whole = _is_swap(y, nodes[-1], 1) if batch_first else _is_result(y, nodes[-1], 0)
@@ -114,7 +115,7 @@ def _fill(parameters: Sequence[nn.Parameter], values: Sequence[Tensor]) -> None:
 
 
 def _is_result(node: fx.Node, of: fx.Node, index: int) -> bool:
-    return bool(node.target == operator.getitem and node.args == (of, index))
+    return node.target is operator.getitem and node.args == (of, index)
 
 
 def _is_swap(value: Any, source: fx.Node, batch_dim: int) -> bool:
@@ -126,7 +127,8 @@ def _is_swap(value: Any, source: fx.Node, batch_dim: int) -> bool:
     if squeeze.target != ATEN.squeeze.dim or squeeze.args[1] != batch_dim:
         return False
     inner = _node(squeeze.args[0])
-    return value.args[1] == 1 - batch_dim and (inner is source or _is_result(inner, source, 0))
+    is_source = inner is source or _is_result(inner, source, 0)
+    return is_source and value.args[1:] == (1 - batch_dim,)
 
 
 def _node(value: Any) -> fx.Node:

@@ -1,0 +1,133 @@
+"""Which peers there are, what each needs, and what the results say of it."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtmobile_iree.errors import InputError
+
+OURS = "rtmobile"
+# asks for every peer; those that are not installed are told, and are no error
+ALL = "all"
+
+DENSE, BSP = "dense", "BSP"
+F32, INT8 = "f32", "int8"
+# Greatest absolute difference from PyTorch in f32. Sums in another order differ by about 1e-6, and
+# another formula by far more. Weights and activations of 8 bits differ by INT8_ERROR at most here.
+TOLERANCES = {F32: 1e-4, INT8: 0.1}
+
+
+@dataclass(frozen=True)
+class Peer:
+    """One engine with one kind of weights.
+
+    Attributes:
+        module: file of this package.
+        class_name: its contender.
+        needs: what it imports.
+        engine: as its makers write it.
+        distribution: the package whose version is told.
+        extra: of ours, that installs it.
+        values: type of its weights, a key of `TOLERANCES`.
+        pattern: "dense" for the unpruned model; "BSP" for the zeros our programs have; "8x8" for
+            as many weights kept in square blocks, for engines that only profit from those.
+        threads: most threads it can use; None for any number.
+    """
+
+    module: str
+    class_name: str
+    needs: tuple[str, ...]
+    engine: str
+    distribution: str
+    extra: str = "bench"
+    values: str = F32
+    pattern: str = DENSE
+    threads: int | None = None
+
+    @property
+    def is_dense(self) -> bool:
+        return self.pattern == DENSE
+
+    @property
+    def block(self) -> int | None:
+        """Side of the square blocks it wants."""
+        return None if self.pattern in (DENSE, BSP) else int(self.pattern.partition("x")[0])
+
+
+# name on the command line -> peer
+PEERS = {
+    "torch": Peer("torch_peer", "TorchPeer", ("torch",), "PyTorch", "torch"),
+    "onnxruntime": Peer(
+        "onnxruntime_peer",
+        "OnnxRuntimePeer",
+        ("onnx", "onnxruntime"),
+        "ONNX Runtime",
+        "onnxruntime",
+    ),
+    "iree-dense": Peer(
+        "iree_peer",
+        "IreeDensePeer",
+        ("iree.compiler", "torch_mlir"),
+        "IREE",
+        "iree-base-compiler",
+    ),
+}
+DEFAULT_PEERS = ("torch", "onnxruntime", "iree-dense")
+CONTENDERS = {
+    **PEERS,
+    OURS: Peer("iree_peer", "RTMobileContender", ("iree.runtime",), OURS, "rtmobile-iree"),
+}
+
+
+def check_peers(names: Sequence[str]) -> None:
+    """Raises unless every name is a peer whose packages are installed.
+
+    Raises:
+        InputError: an unknown peer, or a missing package and how to install it.
+    """
+    check_names(names)
+    for name in names:
+        if missing := missing_packages(name):
+            raise InputError(f"peer {name!r} {missing}")
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raises an `InputError` for an unknown peer."""
+    for name in names:
+        if name not in PEERS:
+            raise InputError(f"peer {name!r} is not known; use all, or some of: {', '.join(PEERS)}")
+
+
+def absent_peers(names: Sequence[str], model: str) -> dict[str, str]:
+    """Which of the peers cannot run MODEL here, and why, as far as names alone can tell."""
+    kind = Path(model).suffix
+    reasons = {name: _cannot_read(name, kind) or missing_packages(name) for name in names}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _cannot_read(name: str, kind: str) -> str | None:
+    """Why a peer cannot run any file of a kind."""
+    if kind == ".mlir" and name != "iree-dense":
+        return "it does not read MLIR"
+    if kind == ".pt2" and PEERS[name].block:
+        return "it wants square blocks, and a file keeps the zeros it has"
+    return None
+
+
+def missing_packages(name: str) -> str | None:
+    """What a peer needs that is not installed."""
+    peer = PEERS[name]
+    missing = [package for package in peer.needs if not _is_installed(package)]
+    if not missing:
+        return None
+    return f"needs {' and '.join(missing)}; install with: pip install 'rtmobile-iree[{peer.extra}]'"
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:
+        return False
