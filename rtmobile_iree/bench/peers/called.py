@@ -11,7 +11,7 @@ import numpy as np
 from rtmobile_iree.bench.timing import times_us
 
 # enough to tell configurations apart that differ by a few percent
-TRIAL_SAMPLES, TRIAL_SAMPLE_S = 3, 0.1
+TRIAL_ROUNDS, TRIAL_SAMPLE_S = 3, 0.1
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,12 @@ class FastestCall:
         self._around = around
         self._chosen, self.tried = configurations[0], ""
         if len(configurations) > 1:
-            times = [min(self._times(c, TRIAL_SAMPLES, TRIAL_SAMPLE_S)) for c in configurations]
+            # in turns, so that a drift of the machine hits all of them
+            rounds = [
+                [self._times(c, 1, TRIAL_SAMPLE_S)[0] for c in configurations]
+                for _ in range(TRIAL_ROUNDS)
+            ]
+            times = np.min(rounds, axis=0)
             self._chosen = configurations[int(np.argmin(times))]
             self.tried = ", ".join(
                 f"{c.name} {time:.0f} us" for c, time in zip(configurations, times, strict=True)

@@ -16,8 +16,8 @@ ALL = "all"
 DENSE, BSP = "dense", "BSP"
 F32, INT8 = "f32", "int8"
 # Greatest absolute difference from PyTorch in f32. Sums in another order differ by about 1e-6, and
-# another formula by far more. Weights and activations of 8 bits differ by INT8_ERROR at most here.
-TOLERANCES = {F32: 1e-4, INT8: 0.1}
+# another formula by far more. Weights and activations of 8 bits differ by up to 8e-3 here.
+TOLERANCES = {F32: 1e-4, INT8: 2e-2}
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,22 @@ class Peer:
         return None if self.pattern in (DENSE, BSP) else int(self.pattern.partition("x")[0])
 
 
+def _litert(
+    class_name: str, values: str = F32, pattern: str = DENSE, threads: int | None = None
+) -> Peer:
+    return Peer(
+        "litert_peer",
+        class_name,
+        ("ai_edge_litert",),
+        "LiteRT",
+        "ai-edge-litert",
+        "peers-litert",
+        values,
+        pattern,
+        threads,
+    )
+
+
 # name on the command line -> peer
 PEERS = {
     "torch": Peer("torch_peer", "TorchPeer", ("torch",), "PyTorch", "torch"),
@@ -74,6 +90,29 @@ PEERS = {
         "IREE",
         "iree-base-compiler",
     ),
+    "torch-int8": Peer(
+        "torch_int8_peer", "TorchInt8Peer", ("torch",), "PyTorch", "torch", values=INT8
+    ),
+    "onnxruntime-int8": Peer(
+        "onnxruntime_int8_peer",
+        "OnnxRuntimeInt8Peer",
+        ("onnx", "onnxruntime"),
+        "ONNX Runtime",
+        "onnxruntime",
+        values=INT8,
+    ),
+    "openvino": Peer(
+        "openvino_peer",
+        "OpenVinoPeer",
+        ("onnx", "openvino"),
+        "OpenVINO",
+        "openvino",
+        "peers-openvino",
+    ),
+    "litert": _litert("LiteRtPeer"),
+    "litert-int8": _litert("LiteRtInt8Peer", INT8),
+    "litert-sparse": _litert("LiteRtSparsePeer", F32, "8x8", 1),
+    "litert-sparse-int8": _litert("LiteRtSparseInt8Peer", INT8, "16x16", 1),
 }
 DEFAULT_PEERS = ("torch", "onnxruntime", "iree-dense")
 CONTENDERS = {
