@@ -5,7 +5,7 @@ Dense weights run on XNNPACK. Sparse ones run on LiteRT's own kernels, which use
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter, OpResolverType
@@ -17,6 +17,7 @@ from rtmobile_iree.bench.peers.tflite_cell import cell, padded_inputs
 
 XNNPACK = OpResolverType.BUILTIN
 OWN_KERNELS = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+DENSE_RESOLVERS = {"XNNPACK": XNNPACK}
 # sparse products run on LiteRT's own kernels in both
 SPARSE_RESOLVERS = {"XNNPACK beside the sparse kernels": XNNPACK, "built-in kernels": OWN_KERNELS}
 
@@ -26,7 +27,7 @@ class LiteRtPeer(FastestCall):
 
     dtype: type[np.generic] = np.float32
     is_sparse = False
-    resolvers = {"XNNPACK": XNNPACK}
+    resolvers: Mapping[str, OpResolverType] = DENSE_RESOLVERS
 
     def __init__(self, task: Task) -> None:
         gru = gru_task(task)
@@ -58,7 +59,7 @@ class LiteRtPeer(FastestCall):
         rows = [frame[None] for frame in frames]
 
         def run() -> list[np.ndarray]:
-            values: Sequence[np.ndarray] = gru.state[:, None]
+            values = list(gru.state[:, None])
             ys = []
             for row in rows:
                 interpreter.set_tensor(x, row)
@@ -77,7 +78,6 @@ class LiteRtInt8Peer(LiteRtPeer):
     """Weights in int8 with a scale a row, activations quantized as they come."""
 
     dtype = np.int8
-    resolvers = {"XNNPACK, dynamic": XNNPACK}
 
 
 class LiteRtSparsePeer(LiteRtPeer):

@@ -8,7 +8,7 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from rtmobile_iree.bench.peers import Task
-from rtmobile_iree.bench.peers.called import FastestCall
+from rtmobile_iree.bench.peers.called import Configuration, FastestCall
 from rtmobile_iree.bench.peers.gru_task import gru_task
 from rtmobile_iree.bench.peers.onnx_graph import build
 from rtmobile_iree.bench.peers.onnxruntime_peer import onnx_feeds, session, ways
@@ -22,7 +22,8 @@ class OnnxRuntimeInt8Peer(FastestCall):
 
     def __init__(self, task: Task) -> None:
         plain = onnx.load_from_string(build("unrolled", gru_task(task).model, task.steps))
-        feeds, configurations = onnx_feeds(task), []
+        feeds = onnx_feeds(task)
+        configurations: list[Configuration] = []
         for name, weight_type in WEIGHTS.items():
             path = Path(task.folder) / f"{name}.onnx"
             quantize_dynamic(plain, path, per_channel=True, weight_type=weight_type)

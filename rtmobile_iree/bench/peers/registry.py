@@ -101,6 +101,15 @@ PEERS = {
         "onnxruntime",
         values=INT8,
     ),
+    "torch-csr": Peer(
+        "torch_sparse_peer", "TorchCsrPeer", ("torch",), "PyTorch", "torch", pattern=BSP
+    ),
+    "torch-bsr": Peer(
+        "torch_sparse_peer", "TorchBsrPeer", ("torch",), "PyTorch", "torch", pattern=BSP
+    ),
+    "scipy-csr": Peer(
+        "scipy_peer", "ScipyCsrPeer", ("scipy",), "SciPy", "scipy", pattern=BSP, threads=1
+    ),
     "openvino": Peer(
         "openvino_peer",
         "OpenVinoPeer",
