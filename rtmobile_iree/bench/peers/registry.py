@@ -118,6 +118,8 @@ PEERS = {
         "openvino",
         "peers-openvino",
     ),
+    "ncnn": Peer("ncnn_peer", "NcnnPeer", ("ncnn",), "ncnn", "ncnn", "peers-ncnn"),
+    "mnn": Peer("mnn_peer", "MnnPeer", ("onnx", "MNN"), "MNN", "MNN", "peers-mnn"),
     "litert": _litert("LiteRtPeer"),
     "litert-int8": _litert("LiteRtInt8Peer", INT8),
     "litert-sparse": _litert("LiteRtSparsePeer", F32, "8x8", 1),
