@@ -67,11 +67,11 @@ class CompiledModule:
         paths = [
             Path(self._task.folder) / f"output-{i}.npy" for i in range(len(self._task.expected))
         ]
-        _run("iree-run-module", [*self._arguments, *(f"--output=@{path}" for path in paths)])
+        run_tool("iree-run-module", [*self._arguments, *(f"--output=@{path}" for path in paths)])
         return [np.load(path) for path in paths]
 
     def times_us(self, samples: int, sample_s: float) -> list[float]:
-        text = _run(
+        text = run_tool(
             "iree-benchmark-module",
             [
                 *self._arguments,
@@ -89,7 +89,12 @@ class CompiledModule:
         ]
 
 
-def _run(tool: str, arguments: list[str]) -> str:
+def run_tool(tool: str, arguments: list[str]) -> str:
+    """What one of IREE's tools prints.
+
+    Raises:
+        InputError: it failed.
+    """
     result = subprocess.run([find_tool(tool), *arguments], capture_output=True, text=True)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
@@ -113,7 +118,7 @@ class IreeDensePeer(CompiledModule):
             source = vmfb.with_suffix(".mlirbc")
             source.write_bytes(exported_dense(task))
             self.description = "O3, data tiling, steps unrolled, iree-benchmark-module"
-        _run("iree-compile", [str(source), *DENSE_FLAGS, "-o", str(vmfb)])
+        run_tool("iree-compile", [str(source), *DENSE_FLAGS, "-o", str(vmfb)])
         super().__init__(vmfb, task, function)
 
 

@@ -110,6 +110,14 @@ PEERS = {
     "scipy-csr": Peer(
         "scipy_peer", "ScipyCsrPeer", ("scipy",), "SciPy", "scipy", pattern=BSP, threads=1
     ),
+    "iree-gather": Peer(
+        "iree_gather_peer",
+        "IreeGatherPeer",
+        ("iree.compiler",),
+        "IREE",
+        "iree-base-compiler",
+        pattern=BSP,
+    ),
     "openvino": Peer(
         "openvino_peer",
         "OpenVinoPeer",
