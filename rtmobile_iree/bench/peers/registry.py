@@ -118,6 +118,15 @@ PEERS = {
         "iree-base-compiler",
         pattern=BSP,
     ),
+    "mlir-sparsifier": Peer(
+        "sparsifier_peer",
+        "SparsifierPeer",
+        ("torch_mlir",),
+        "MLIR sparsifier",
+        "torch-mlir",
+        pattern=BSP,
+        threads=1,
+    ),
     "openvino": Peer(
         "openvino_peer",
         "OpenVinoPeer",
