@@ -8,76 +8,11 @@ frees nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
-
 from rtmobile_iree.bench.peers.gru_task import GruTask
 
 
-@dataclass(frozen=True)
-class Strips:
-    """A matrix [M, N] as strips of rows, M / R of them.
-
-    Attributes:
-        positions: [M / R + 1] i32, first kept column of each strip.
-        columns: [K] i32, those columns.
-        values: [K * R] f32, column by column.
-    """
-
-    positions: np.ndarray
-    columns: np.ndarray
-    values: np.ndarray
-
-
-def strips(weight: np.ndarray, height: int) -> Strips:
-    """The columns of each strip of `height` rows that hold anything."""
-    rows, columns = weight.shape
-    blocks = weight.reshape(rows // height, height, columns).transpose(0, 2, 1)
-    kept = blocks.any(2)
-    positions = np.append(0, np.cumsum(kept.sum(1))).astype(np.int32)
-    values = np.ascontiguousarray(blocks[kept], np.float32).ravel()
-    return Strips(positions, np.nonzero(kept)[1].astype(np.int32), values)
-
-
-@dataclass(frozen=True)
-class Buffers:
-    """What one chunk reads and writes.
-
-    Attributes:
-        arguments: of `sparsifier_module`, in order.
-        states: of each layer, [T + 1, H] f32; the first one is given.
-        y: [T, C] f32, one of the arguments.
-    """
-
-    arguments: list[np.ndarray]
-    states: list[np.ndarray]
-    y: np.ndarray
-
-
-def make_buffers(gru: GruTask, height: int) -> Buffers:
-    """Buffers with the weights as strips, the inputs in place, and room for what is computed."""
-    steps, found, states = len(gru.frames), list[np.ndarray](), list[np.ndarray]()
-    for (w_ih, w_hh, b_ih, b_hh), state in zip(gru.model.layers(), gru.state, strict=True):
-        for part in (strips(w_ih, height), strips(w_hh, height)):
-            found += [part.positions, part.columns, part.values]
-        groups = len(w_ih) // height
-        found += [b_ih, b_hh, np.zeros((steps, groups, height), np.float32)]
-        found.append(np.zeros((groups, height), np.float32))
-        states.append(np.zeros((steps + 1, len(state)), np.float32))
-        states[-1][0] = state
-        found.append(states[-1])
-    found.append(np.ascontiguousarray(gru.frames))
-    y = states[-1][1:]
-    if linear := gru.model.linear():
-        weight, bias = linear
-        y = np.zeros((steps, len(weight)), np.float32)
-        found += [np.ascontiguousarray(weight.T), bias, y]
-    return Buffers(found, states, y)
-
-
 def sparsifier_module(gru: GruTask, height: int) -> str:
-    """The MLIR of one chunk, as a function of `Buffers.arguments`."""
+    """The MLIR of one chunk, as a function of `sparsifier_buffers.Buffers.arguments`."""
     steps, inputs = gru.frames.shape
     layers, hidden = gru.state.shape
     arguments: list[str] = []
@@ -89,7 +24,6 @@ def sparsifier_module(gru: GruTask, height: int) -> str:
             "x": x,
             "x_type": x_type,
             "steps": steps,
-            "states": steps + 1,
             "inputs": inputs if i == 0 else hidden,
             "hidden": hidden,
             "gates": 3 * hidden,
@@ -100,10 +34,7 @@ def sparsifier_module(gru: GruTask, height: int) -> str:
         }
         arguments.append(_LAYER_ARGUMENTS.format(**sizes))
         body.append(_LAYER.format(**sizes))
-        x, x_type = (
-            f"%ys_{i}",
-            f"memref<{steps}x{hidden}xf32, strided<[{hidden}, 1], offset: {hidden}>>",
-        )
+        x, x_type = f"%ys_{i}", f"memref<{steps}x{hidden}xf32>"
     arguments.append(f"%x: memref<{steps}x{inputs}xf32>")
     if gru.model.fc is not None:
         classes = gru.model.fc.out_features
@@ -147,8 +78,8 @@ def _exp(name: str, x: str) -> str:
 _HEAD = """
 #strips = #sparse_tensor.encoding<{
   map = (g, k, r) -> (g : dense, k : compressed, r : dense), posWidth = 32, crdWidth = 32 }>
-#chunk = { indexing_maps = [affine_map<(t, g, k, r) -> (g, k, r)>, affine_map<(t, g, k, r) -> (t, k)>,
-  affine_map<(t, g, k, r) -> (t, g, r)>],
+#chunk = { indexing_maps = [affine_map<(t, g, k, r) -> (g, k, r)>,
+  affine_map<(t, g, k, r) -> (t, k)>, affine_map<(t, g, k, r) -> (t, g, r)>],
   iterator_types = ["parallel", "parallel", "reduction", "parallel"] }
 #step = { indexing_maps = [affine_map<(g, k, r) -> (g, k, r)>, affine_map<(g, k, r) -> (k)>,
   affine_map<(g, k, r) -> (g, r)>], iterator_types = ["parallel", "reduction", "parallel"] }
@@ -172,14 +103,17 @@ _CONSTANTS = """
 """
 
 _MATRIX_ARGUMENTS = """
-  %{side}_pos_{{i}}: memref<?xi32>, %{side}_crd_{{i}}: memref<?xi32>, %{side}_val_{{i}}: memref<?xf32>"""
+  %{side}_pos_{{i}}: memref<?xi32>, %{side}_crd_{{i}}: memref<?xi32>,
+  %{side}_val_{{i}}: memref<?xf32>"""
 
 _LAYER_ARGUMENTS = (
     ",".join(_MATRIX_ARGUMENTS.format(side=side) for side in ("ih", "hh"))
     + """,
   %b_ih_{i}: memref<{gates}xf32>, %b_hh_{i}: memref<{gates}xf32>,
-  %projected_{i}: memref<{steps}x{groups}x{height}xf32>, %product_{i}: memref<{groups}x{height}xf32>,
-  %hs_{i}: memref<{states}x{hidden}xf32>"""
+  %projected_{i}: memref<{steps}x{groups}x{height}xf32>,
+  %product_{i}: memref<{groups}x{height}xf32>,
+  %before_{i}: memref<{hidden}xf32>, %h_{i}: memref<{hidden}xf32>,
+  %ys_{i}: memref<{steps}x{hidden}xf32>"""
 )
 
 _MATRIX = """
@@ -189,9 +123,9 @@ _MATRIX = """
     : memref<?xi32> to tensor<?xi32>
   %{side}_val_t_{{i}} = bufferization.to_tensor %{side}_val_{{i}} restrict
     : memref<?xf32> to tensor<?xf32>
-  %w_{side}_{{i}} = sparse_tensor.assemble (%{side}_pos_t_{{i}}, %{side}_crd_t_{{i}}), %{side}_val_t_{{i}}
-    : (tensor<?xi32>, tensor<?xi32>), tensor<?xf32>
-    to tensor<{{groups}}x{{{columns}}}x{{height}}xf32, #strips>"""
+  %w_{side}_{{i}} = sparse_tensor.assemble
+    (%{side}_pos_t_{{i}}, %{side}_crd_t_{{i}}), %{side}_val_t_{{i}}
+    : (tensor<?xi32>, tensor<?xi32>), tensor<?xf32> to tensor<{{groups}}x{{{columns}}}x{{height}}xf32, #strips>"""
 
 # gates as PyTorch's nn.GRU has them; p and q are the products of the inputs and of the state
 _LAYER = (
@@ -199,13 +133,13 @@ _LAYER = (
     + _MATRIX.format(side="hh", columns="hidden")
     + """
   %x_t_{i} = bufferization.to_tensor {x} restrict : {x_type} to tensor<{steps}x{inputs}xf32>
+  linalg.fill ins(%zero : f32) outs(%projected_{i} : memref<{steps}x{groups}x{height}xf32>)
   %in_t_{i} = bufferization.to_tensor %projected_{i} restrict writable
     : memref<{steps}x{groups}x{height}xf32> to tensor<{steps}x{groups}x{height}xf32>
-  %in_0_{i} = linalg.fill ins(%zero : f32) outs(%in_t_{i} : tensor<{steps}x{groups}x{height}xf32>)
-    -> tensor<{steps}x{groups}x{height}xf32>
   %in_1_{i} = linalg.generic #chunk
-    ins(%w_ih_{i}, %x_t_{i} : tensor<{groups}x{inputs}x{height}xf32, #strips>, tensor<{steps}x{inputs}xf32>)
-    outs(%in_0_{i} : tensor<{steps}x{groups}x{height}xf32>) {{
+    ins(%w_ih_{i}, %x_t_{i}
+      : tensor<{groups}x{inputs}x{height}xf32, #strips>, tensor<{steps}x{inputs}xf32>)
+    outs(%in_t_{i} : tensor<{steps}x{groups}x{height}xf32>) {{
   ^bb0(%w: f32, %v: f32, %s: f32):
     %m = arith.mulf %w, %v : f32
     %a = arith.addf %s, %m : f32
@@ -217,18 +151,15 @@ _LAYER = (
     : memref<{steps}x{groups}x{height}xf32> into memref<{steps}x{gates}xf32>
   %q_all_{i} = memref.collapse_shape %product_{i} [[0, 1]]
     : memref<{groups}x{height}xf32> into memref<{gates}xf32>
+  memref.copy %before_{i}, %h_{i} : memref<{hidden}xf32> to memref<{hidden}xf32>
   scf.for %t = %c0 to %steps step %c1 {{
-    %h = memref.subview %hs_{i}[%t, 0] [1, {hidden}] [1, 1]
-      : memref<{states}x{hidden}xf32> to memref<{hidden}xf32, strided<[1], offset: ?>>
-    %h_t = bufferization.to_tensor %h restrict
-      : memref<{hidden}xf32, strided<[1], offset: ?>> to tensor<{hidden}xf32>
+    %h_t = bufferization.to_tensor %h_{i} restrict : memref<{hidden}xf32> to tensor<{hidden}xf32>
+    linalg.fill ins(%zero : f32) outs(%product_{i} : memref<{groups}x{height}xf32>)
     %re_t = bufferization.to_tensor %product_{i} restrict writable
       : memref<{groups}x{height}xf32> to tensor<{groups}x{height}xf32>
-    %re_0 = linalg.fill ins(%zero : f32) outs(%re_t : tensor<{groups}x{height}xf32>)
-      -> tensor<{groups}x{height}xf32>
     %re_1 = linalg.generic #step
       ins(%w_hh_{i}, %h_t : tensor<{groups}x{hidden}x{height}xf32, #strips>, tensor<{hidden}xf32>)
-      outs(%re_0 : tensor<{groups}x{height}xf32>) {{
+      outs(%re_t : tensor<{groups}x{height}xf32>) {{
     ^bb0(%w: f32, %v: f32, %s: f32):
       %m = arith.mulf %w, %v : f32
       %a = arith.addf %s, %m : f32
@@ -236,15 +167,13 @@ _LAYER = (
     }} -> tensor<{groups}x{height}xf32>
     bufferization.materialize_in_destination %re_1 in restrict writable %product_{i}
       : (tensor<{groups}x{height}xf32>, memref<{groups}x{height}xf32>) -> ()
-    %next = arith.addi %t, %c1 : index
-    %out = memref.subview %hs_{i}[%next, 0] [1, {hidden}] [1, 1]
-      : memref<{states}x{hidden}xf32> to memref<{hidden}xf32, strided<[1], offset: ?>>
+    %y_t = memref.subview %ys_{i}[%t, 0] [1, {hidden}] [1, 1]
+      : memref<{steps}x{hidden}xf32> to memref<{hidden}xf32, strided<[1], offset: ?>>
     %p = memref.subview %p_all_{i}[%t, 0] [1, {gates}] [1, 1]
       : memref<{steps}x{gates}xf32> to memref<{gates}xf32, strided<[1], offset: ?>>
     linalg.generic {{ indexing_maps = [affine_map<(u) -> (u)>, affine_map<(u) -> (u)>],
       iterator_types = ["parallel"] }}
-      ins(%h : memref<{hidden}xf32, strided<[1], offset: ?>>)
-      outs(%out : memref<{hidden}xf32, strided<[1], offset: ?>>) {{
+      outs(%h_{i}, %y_t : memref<{hidden}xf32>, memref<{hidden}xf32, strided<[1], offset: ?>>) {{
     ^bb0(%old: f32, %unused: f32):
       %u = linalg.index 0 : index
       %c_z = arith.constant {second} : index
@@ -283,11 +212,9 @@ _LAYER = (
       %d = arith.subf %old, %n : f32
       %zd = arith.mulf %z, %d : f32
       %new = arith.addf %n, %zd : f32
-      linalg.yield %new : f32
+      linalg.yield %new, %new : f32, f32
     }}
-  }}
-  %ys_{i} = memref.subview %hs_{i}[1, 0] [{steps}, {hidden}] [1, 1] : memref<{states}x{hidden}xf32>
-    to memref<{steps}x{hidden}xf32, strided<[{hidden}, 1], offset: {hidden}>>"""
+  }}"""
 )
 
 _LINEAR_ARGUMENTS = (
@@ -298,8 +225,9 @@ _LINEAR_ARGUMENTS = (
 _LINEAR = """
   linalg.broadcast ins(%fc_b : memref<{classes}xf32>) outs(%fc_y : memref<{steps}x{classes}xf32>)
     dimensions = [0]
-  linalg.generic {{ indexing_maps = [affine_map<(t, k, c) -> (t, k)>, affine_map<(t, k, c) -> (k, c)>,
-    affine_map<(t, k, c) -> (t, c)>], iterator_types = ["parallel", "reduction", "parallel"] }}
+  linalg.generic {{ indexing_maps = [affine_map<(t, k, c) -> (t, k)>,
+    affine_map<(t, k, c) -> (k, c)>, affine_map<(t, k, c) -> (t, c)>],
+    iterator_types = ["parallel", "reduction", "parallel"] }}
     ins({x}, %fc_w : {x_type}, memref<{hidden}x{classes}xf32>)
     outs(%fc_y : memref<{steps}x{classes}xf32>) {{
   ^bb0(%v: f32, %weight: f32, %s: f32):

@@ -13,7 +13,8 @@ from torch_mlir.runtime import get_ranked_memref_descriptor
 from rtmobile_iree.bench.peers import Task
 from rtmobile_iree.bench.peers.called import Configuration, FastestCall
 from rtmobile_iree.bench.peers.gru_task import GruTask, gru_task
-from rtmobile_iree.bench.peers.sparsifier_module import make_buffers, sparsifier_module
+from rtmobile_iree.bench.peers.sparsifier_buffers import make_buffers
+from rtmobile_iree.bench.peers.sparsifier_module import sparsifier_module
 from rtmobile_iree.targets import cpu_features
 
 # rows of a strip; the default pruning makes strips of 64 of the evaluation model's matrices
@@ -51,7 +52,7 @@ def _compiled(gru: GruTask, height: int) -> Configuration:
 
     def outputs() -> list[np.ndarray]:
         function(packed)
-        return gru.shaped(buffers.y.copy(), np.array([states[-1] for states in buffers.states]))
+        return gru.shaped(buffers.y.copy(), np.array(buffers.states))
 
     name = f"strips of {height} rows" if height > 1 else "compressed rows"
     return Configuration(name, lambda: function(packed), outputs)
