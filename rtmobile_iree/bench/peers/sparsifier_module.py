@@ -125,7 +125,8 @@ _MATRIX = """
     : memref<?xf32> to tensor<?xf32>
   %w_{side}_{{i}} = sparse_tensor.assemble
     (%{side}_pos_t_{{i}}, %{side}_crd_t_{{i}}), %{side}_val_t_{{i}}
-    : (tensor<?xi32>, tensor<?xi32>), tensor<?xf32> to tensor<{{groups}}x{{{columns}}}x{{height}}xf32, #strips>"""
+    : (tensor<?xi32>, tensor<?xi32>), tensor<?xf32>
+    to tensor<{{groups}}x{{{columns}}}x{{height}}xf32, #strips>"""
 
 # gates as PyTorch's nn.GRU has them; p and q are the products of the inputs and of the state
 _LAYER = (
