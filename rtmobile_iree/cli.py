@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rtmobile_iree.report.encoding import Report
 
 # what the table of a benchmark needs where it does not go to a terminal
-BENCH_COLUMNS = 190
+BENCH_COLUMNS = 210
 
 app = typer.Typer(
     no_args_is_help=True,

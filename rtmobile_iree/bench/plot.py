@@ -6,6 +6,7 @@ import io
 from pathlib import Path
 
 from rtmobile_iree.bench.results import BenchResults, Measurement
+from rtmobile_iree.bench.table import microseconds
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
 
@@ -61,12 +62,13 @@ def _draw(axes: object, shown: list[Measurement]) -> None:
     low = [m - s["p10_us"] for m, s in zip(medians, spread, strict=True)]
     high = [s["p90_us"] - m for m, s in zip(medians, spread, strict=True)]
     bars = axes.barh(places, medians, xerr=(low, high), color=[_color(m) for m in shown])
-    axes.bar_label(bars, [f"{median:,.4g}" for median in medians], padding=4, fontsize=8)
+    axes.bar_label(bars, [microseconds(median) for median in medians], padding=4, fontsize=8)
     axes.set_yticks(places, [_label(m) for m in shown], fontsize=8)
     axes.invert_yaxis()
-    axes.set_xscale("log")
+    if shown:  # an axis of nothing has no logarithm
+        axes.set_xscale("log")
     axes.set_xlabel("microseconds, median and 10th to 90th percentile")
-    axes.margins(x=0.12)
+    axes.margins(x=0.12, y=0.02)
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from rtmobile_iree.bench.peers import Task
 
 STOP_S = 10
+# tells openvino-telemetry, which NNCF calls, to send nothing
+QUIET = {"CI": "true"}
 # thread pools that read their size from the environment when they are loaded
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -59,7 +61,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(task.threads)),
+            env=os.environ | QUIET | dict.fromkeys(THREAD_VARIABLES, str(task.threads)),
         )
 
     def wait_ready(self) -> Ready:

@@ -25,10 +25,10 @@ def results_table(results: BenchResults) -> Group:
         table.add_column(heading, overflow="fold")
     table.add_column("thr.", justify="right")
     for count in steps:
-        table.add_column(f"{_calls(count)}, us", justify="right")
+        table.add_column(f"{_calls(count)}, us", justify="right", max_width=26)
     table.add_column("max error", justify="right")
     for rate in rates:
-        table.add_column(f"{named('ours', rate)} is faster", justify="right", min_width=10)
+        table.add_column(f"{named('ours', rate)}\nis faster", justify="right", no_wrap=True)
     _add_rows(table, results, steps, rates)
     absent = [f"not timed: {peer}: {why}" for peer, why in results.absent.items()]
     return Group(table, *(Text(line) for line in (*absent, *results.notes)))
@@ -89,10 +89,16 @@ def _cell(m: Measurement | None) -> str:
     if m is None:
         return ""
     if m.status == "ok":
-        s = m.statistics()
-        return f"{s['median_us']:,.1f} ({s['p10_us']:,.1f} to {s['p90_us']:,.1f})"
+        figures = [m.statistics()[key] for key in ("median_us", "p10_us", "p90_us")]
+        median, low, high = map(microseconds, figures)
+        return f"{median} ({low} - {high})"
     told = "wrong output, not timed" if m.status == "wrong" else f"failed: {escape(m.detail)}"
     return f"[red]{told}"
+
+
+def microseconds(time: float) -> str:
+    """A time with a tenth where that can matter."""
+    return f"{time:,.0f}" if time >= 1000 else f"{time:.1f}"
 
 
 def _kept(m: Measurement) -> str:

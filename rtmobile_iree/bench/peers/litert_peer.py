@@ -19,7 +19,7 @@ XNNPACK = OpResolverType.BUILTIN
 OWN_KERNELS = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
 DENSE_RESOLVERS = {"XNNPACK": XNNPACK}
 # sparse products run on LiteRT's own kernels in both
-SPARSE_RESOLVERS = {"XNNPACK beside the sparse kernels": XNNPACK, "built-in kernels": OWN_KERNELS}
+SPARSE_RESOLVERS = {"sparse kernels, else XNNPACK": XNNPACK, "built-in kernels": OWN_KERNELS}
 
 
 class LiteRtPeer(FastestCall):
@@ -70,8 +70,7 @@ class LiteRtPeer(FastestCall):
                 ys.append(interpreter.get_tensor(y))
             return gru.shaped(np.array(ys), np.array(values))
 
-        calls = "" if len(rows) == 1 else f", {len(rows)} calls of one step"
-        return Configuration(name + calls, run, run)
+        return Configuration(f"{name}, a call a step", run, run)
 
 
 class LiteRtInt8Peer(LiteRtPeer):
