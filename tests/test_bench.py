@@ -112,7 +112,7 @@ def test_rates_that_are_none(rate):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (Settings(against=("tensorrt",)), "use all, or some of: torch, onnxruntime, iree-dense"),
+        (Settings(against=("tensorrt",)), "use some of: torch, onnxruntime, iree-dense"),
         (Settings(steps=()), "whole numbers from 1"),
         (Settings(steps=(0,)), "whole numbers from 1"),
         (Settings(threads=0), "whole numbers from 1"),
@@ -133,7 +133,7 @@ def test_a_peer_whose_package_is_missing(monkeypatch):
         check_peers(["ghost"])
     with pytest.raises(InputError, match=told):
         run_bench(TINY, Settings(("torch", "ghost"), **QUICK))
-    assert list(absent_peers(tuple(PEERS), TINY)) == ["ghost"]
+    assert set(absent_peers(("torch", "ghost"), TINY)) == {"ghost"}
 
 
 def test_a_tool_that_is_not_there(monkeypatch):

@@ -58,7 +58,7 @@ def test_a_pt2_of_other_steps_is_timed_at_its_own(exported):
 
 
 def test_a_file_has_no_rates(exported):
-    with pytest.raises(InputError, match="leave out --rates, or prune first"):
+    with pytest.raises(InputError, match="prune it first, with rtmobile prune"):
         run_bench(str(exported / "gru.pt2"), Settings(("torch",), rates=("10x1",), **QUICK))
 
 

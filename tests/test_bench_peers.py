@@ -12,6 +12,7 @@ from rtmobile_iree.bench.peers import DEFAULT_PEERS, PEERS, Task, make_contender
 from rtmobile_iree.bench.peers.gru_task import GruModel, GruTask, gru_model, gru_task
 from rtmobile_iree.bench.peers.onnx_graph import FORMS, build
 from rtmobile_iree.bench.peers.registry import INT8, TOLERANCES
+from rtmobile_iree.bench.process import QUIET
 from rtmobile_iree.bench.worker import max_error
 from rtmobile_iree.errors import InputError
 
@@ -53,6 +54,8 @@ def test_a_peer_of_the_bench_extra(tmp_path, monkeypatch, peer, model, rate, ste
 @pytest.mark.parametrize("steps", [3, 1])
 @pytest.mark.parametrize("peer", OPTIONAL)
 def test_a_peer_of_the_peers_extra(tmp_path, monkeypatch, peer, steps):
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
     for package in PEERS[peer].needs:
         pytest.importorskip(package, reason=f"peer {peer} needs {package}")
     monkeypatch.setattr("rtmobile_iree.bench.peers.called.TRIAL_SAMPLE_S", 0.001)

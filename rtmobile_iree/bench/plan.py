@@ -115,8 +115,8 @@ def make_plan(model: str, settings: Settings, inputs: Sequence[str]) -> Plan:
         if settings.rates is not None:
             raise InputError(
                 f"{model}: a file is timed with the weights it has, not at rates "
-                f"{', '.join(settings.rates)}; leave out --rates, or prune first, with "
-                "rtmobile prune"
+                f"{', '.join(settings.rates)}; prune it first, with rtmobile prune, and leave out "
+                "--rates"
             )
         rates: tuple[str, ...] = (AS_IS,)
     else:

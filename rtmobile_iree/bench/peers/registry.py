@@ -174,7 +174,7 @@ def check_names(names: Sequence[str]) -> None:
     """Raises an `InputError` for an unknown peer."""
     for name in names:
         if name not in PEERS:
-            raise InputError(f"peer {name!r} is not known; use all, or some of: {', '.join(PEERS)}")
+            raise InputError(f"peer {name!r} is not known; use some of: {', '.join(PEERS)}; or all")
 
 
 def absent_peers(names: Sequence[str], model: str) -> dict[str, str]:

@@ -108,7 +108,8 @@ class CellGraph:
     def _weight(self, weight: np.ndarray) -> int:
         scales = None
         if self.weight_type == np.int8:
-            scales = np.maximum(np.abs(weight).max(1), np.finfo(np.float32).tiny) / 127
+            most = np.abs(weight).max(1)
+            scales = np.where(most > 0, most / 127, 1)  # XNNPACK refuses a scale of 0
             weight = np.round(weight / scales[:, None]).astype(np.int8)
         if not self.is_sparse:
             index = self.constant(weight)
