@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from rtmobile_iree.bench.peers.registry import runs_dense
 from rtmobile_iree.bench.results import BenchResults, Measurement
 from rtmobile_iree.bench.table import microseconds
 from rtmobile_iree.errors import InputError
@@ -80,6 +81,6 @@ def _label(m: Measurement) -> str:
 def _color(m: Measurement) -> str:
     if m.contender == "rtmobile":
         return OURS
-    if m.pattern != "dense":
+    if not runs_dense(m.contender):
         return SPARSE
     return INT8 if m.values == "int8" else DENSE

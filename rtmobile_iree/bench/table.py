@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from rtmobile_iree.bench.peers.registry import OURS, runs_dense
 from rtmobile_iree.bench.results import BenchResults, Measurement, named
 
 
@@ -14,7 +15,7 @@ def results_table(results: BenchResults) -> Group:
     """The table, then what was not timed and why."""
     machine, threads = results.machine, results.settings["threads"]
     steps = list(dict.fromkeys(m.steps for m in results.measurements))
-    ours = [m for m in results.measurements if m.contender == "rtmobile" and m.rounds_us]
+    ours = [m for m in results.measurements if m.contender == OURS and m.rounds_us]
     rates = list(dict.fromkeys(m.rate for m in ours))
     table = Table(
         title=f"{results.model}, batch 1, {threads} thread{'s' if threads > 1 else ''}, "
@@ -74,7 +75,7 @@ def _any(group: dict[int, Measurement]) -> Measurement:
 
 
 def _section(m: Measurement) -> int:
-    return 2 if m.contender == "rtmobile" else int(m.pattern != "dense")
+    return 2 if m.contender == OURS else int(not runs_dense(m.contender))
 
 
 def _configuration(group: dict[int, Measurement]) -> str:

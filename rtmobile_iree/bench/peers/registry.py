@@ -158,6 +158,11 @@ CONTENDERS = {
 }
 
 
+def runs_dense(contender: str) -> bool:
+    """Whether a contender takes zeros for numbers like others; ours does not."""
+    return contender in PEERS and PEERS[contender].is_dense
+
+
 def check_peers(names: Sequence[str]) -> None:
     """Raises unless every name is a peer whose packages are installed.
 
