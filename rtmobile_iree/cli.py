@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from rtmobile_iree.program import Program
     from rtmobile_iree.report.encoding import Report
 
+# what the table of a benchmark needs where it does not go to a terminal
+BENCH_COLUMNS = 210
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -45,6 +48,14 @@ ExampleInputs = Annotated[
         "Not needed where the model has example_inputs(steps).",
     ),
 ]
+RATES_HELP = (
+    "Our programs: column rate x row rate, or dense; with commas. 10x1,14.5x2,16x15.6 by default; "
+    "a file is timed as it is."
+)
+PEERS_HELP = (
+    "Peers, with commas; torch,onnxruntime,iree-dense by default. all: every one that is "
+    "installed; the others are named."
+)
 TargetName = Annotated[str, typer.Option("--target", help="Machine to compile for.")]
 
 
@@ -231,10 +242,11 @@ def run(
     ] = None,
 ) -> None:
     """Runs a compiled program on arrays from files."""
+    from rtmobile_iree.model_source import input_array
     from rtmobile_iree.program import load
 
     loaded = load(program)
-    arrays = [_input_array(text) for text in inputs or ()]
+    arrays = [input_array(text) for text in inputs or ()]
     results = loaded(*arrays)
     results = results if isinstance(results, tuple) else (results,)
     paths = output or []
@@ -251,47 +263,34 @@ def run(
         write_atomically(path, buffer.getvalue())
 
 
-def _input_array(text: str) -> np.ndarray:
-    """An array from a file, or made-up numbers of a shape."""
-    if "[" in text:
-        from rtmobile_iree.model_source import example_inputs
-
-        return example_inputs(None, [text])[0].numpy()
-    try:
-        array = np.load(text, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"input {text}: no readable .npy file ({error})") from error
-    if not isinstance(array, np.ndarray):
-        raise InputError(f"input {text}: holds several arrays; save one as .npy")
-    return array
-
-
 @app.command()
 def bench(
     model: Model,
-    against: Annotated[
-        str, typer.Option(help="Peers, with commas: torch, onnxruntime, iree-dense.")
-    ] = "torch,onnxruntime,iree-dense",
+    peers: Annotated[
+        str | None,
+        typer.Option("--peers", "--against", help=PEERS_HELP),
+    ] = None,
     steps: Annotated[str, typer.Option(help="Time steps of a call, with commas.")] = "1,30",
-    rates: Annotated[
-        str, typer.Option(help="Our programs: column rate x row rate, or dense; with commas.")
-    ] = "10x1,14.5x2,16x15.6",
+    rates: Annotated[str | None, typer.Option(help=RATES_HELP)] = None,
     threads: Annotated[int, typer.Option(help="Threads of each contender.")] = 1,
     rounds: Annotated[int, typer.Option(help="Bursts of each contender.")] = 7,
     target: TargetName = "host",
     json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the times here.")
+    ] = None,
     example_input: ExampleInputs = None,
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
     ] = False,
 ) -> None:
     """Times compiled programs against other engines, in alternating bursts."""
-    from rtmobile_iree.bench import Settings, results_table, run_bench
+    from rtmobile_iree.bench import Settings, check_plot, results_table, run_bench, write_plot
 
     settings = Settings(
-        against=tuple(names(against)),
+        against=None if peers is None else tuple(names(peers)),
         steps=tuple(whole_number("--steps", text) for text in names(steps)),
-        rates=tuple(names(rates)),
+        rates=None if rates is None else tuple(names(rates)),
         threads=threads,
         rounds=rounds,
     )
@@ -300,13 +299,17 @@ def bench(
     if roofline:
         _roofline(model, settings, target, json, example_input or ())
         return
+    if plot is not None:
+        check_plot(plot)
     with err.status("starting") as status:
         results = run_bench(
             model, settings, inputs=example_input or (), target=target, progress=status.update
         )
-    console().print(results_table(results))
+    console(BENCH_COLUMNS).print(results_table(results))
     if json is not None:
         results.save(json)
+    if plot is not None:
+        write_plot(results, plot)
     bad = [f"{m.name} at {m.steps} steps" for m in results.measurements if m.status != "ok"]
     if bad:
         raise InputError(f"not timed: {', '.join(bad)}; see the table")
@@ -371,9 +374,9 @@ def print_report(report: Report) -> None:
     console().print(str(report), highlight=False, markup=False, soft_wrap=True)
 
 
-def console() -> Console:
+def console(width: int = 140) -> Console:
     """Standard output; as wide as the tables need where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 140)
+    return Console(width=None if sys.stdout.isatty() else width)
 
 
 def names(text: str) -> list[str]:

@@ -15,8 +15,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from rtmobile_iree.errors import InputError
 
@@ -55,7 +57,7 @@ def load_module(spec: str) -> nn.Module:
             training mode.
     """
     if Path(spec).suffix == ".pt2":
-        return _exported(Path(spec))
+        return load_program(Path(spec)).module()
     name, colon, attribute = spec.partition(":")
     if not colon or Path(spec).suffix in FILE_KINDS:
         raise InputError(f"MODEL {spec!r}: this command needs package.module:callable or a .pt2")
@@ -77,12 +79,18 @@ def load_module(spec: str) -> nn.Module:
     return found
 
 
-def _exported(path: Path) -> nn.Module:
-    """The module of a torch.export file."""
+def load_program(path: Path) -> ExportedProgram:
+    """The program of a torch.export file.
+
+    Raises:
+        InputError: no such file, or no such program.
+    """
     import rtmobile_iree.nn  # noqa: F401  registers the custom ops that the file may use
 
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
     try:
-        return torch.export.load(path).module()
+        return torch.export.load(path)
     except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{path}: cannot be loaded as a torch.export .pt2: {reason}") from error
@@ -131,6 +139,24 @@ def example_inputs(
             "say each input: --example-input 'f32[1,30,40]'"
         )
     return tuple(offered(steps))
+
+
+def input_array(text: str) -> np.ndarray:
+    """An array from a `.npy` file, or unit normal numbers of a shape, `f32[1,30,40]`.
+
+    Raises:
+        InputError: neither of these.
+    """
+    if "[" in text:
+        array: np.ndarray = example_inputs(None, [text])[0].numpy()
+        return array
+    try:
+        array = np.load(text, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"input {text}: no readable .npy file ({error})") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"input {text}: holds several arrays; save one as .npy")
+    return array
 
 
 def _tensor(spec: str, steps: int, seed: int) -> Tensor:

@@ -40,10 +40,10 @@ def value_type(dtype: np.dtype[Any]) -> str | None:
     return next((name for name, held in STORAGE.items() if dtype == held), None)
 
 
-def to_storage(values: NDArray[np.float32], kind: str) -> NDArray[Any]:
-    """Rounds f32 to the nearest value of a type, ties to even; i8 takes values already scaled."""
+def to_storage(values: NDArray[Any], kind: str) -> NDArray[Any]:
+    """Rounds to the nearest value of a type, ties to even; i8 takes values already scaled."""
     if kind == "bf16":
-        bits = np.ascontiguousarray(values).view(np.uint32).astype(np.uint64)
+        bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     if kind == "i8":
         return np.rint(values).astype(np.int8)
@@ -58,7 +58,7 @@ def from_storage(stored: NDArray[Any]) -> NDArray[np.float32]:
     return stored.astype(np.float32)
 
 
-def relative_error(exact: NDArray[np.float32], rounded: NDArray[np.float32]) -> float:
+def relative_error(exact: NDArray[Any], rounded: NDArray[Any]) -> float:
     """|rounded - exact| / |exact| in the Frobenius norm, in f64; 0 for a matrix of zeros.
 
     That is the root mean square error of W x, relative to W x, over inputs x whose entries are

@@ -1,6 +1,5 @@
-"""The benchmark: its peers compute the same as PyTorch, and its figures are what it says."""
+"""The benchmark: contenders in processes of their own, checked before they are timed."""
 
-import io
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,63 +8,23 @@ import numpy as np
 import pytest
 import torch
 
-from rtmobile_iree.bench import BenchResults, Measurement, Settings, results_table, run_bench
+from rtmobile_iree.bench import Settings, run_bench
 from rtmobile_iree.bench.models import make_variant, parse_rate, write_reference
-from rtmobile_iree.bench.peers import PEERS, Task, check_peers, make_contender
+from rtmobile_iree.bench.peers import PEERS, Peer, Task, absent_peers, check_peers
 from rtmobile_iree.bench.peers.iree_peer import find_tool
-from rtmobile_iree.bench.peers.onnx_graph import FORMS, build, gru_model
 from rtmobile_iree.bench.process import Worker, WorkerError
-from rtmobile_iree.bench.results import paired_ratio
 from rtmobile_iree.bench.timing import calls_for, times_us
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.models import speech_gru, tiny_speech_gru
+from rtmobile_iree.models import speech_gru
 
 TINY = "rtmobile_iree.models:tiny_speech_gru"
+QUICK = {"rounds": 1, "samples": 1, "sample_s": 0.001}
 
 
-def make_task(folder: Path, contender: str, steps: int = 3) -> Task:
+def make_task(folder: Path, contender: str) -> Task:
     variant = make_variant(TINY, "dense", (), folder)
-    inputs, expected = write_reference(variant, steps)
-    return Task(contender, TINY, str(variant.weights_file), inputs, expected, str(folder), steps, 1)
-
-
-@pytest.mark.parametrize("peer", PEERS)
-@pytest.mark.parametrize("steps", [1, 3])
-def test_every_peer_computes_what_pytorch_does(tmp_path, peer, steps):
-    task = make_task(tmp_path, peer, steps)
-    contender = make_contender(task)
-    actual = contender.outputs()
-    for a, e in zip(actual, task.expected_arrays(), strict=True):
-        np.testing.assert_allclose(a, e, atol=1e-5)
-    times = contender.times_us(3, 0.001)
-    assert len(times) == 3
-    assert min(times) > 0
-    assert contender.description
-
-
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("batch_first", [True, False])
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("layers", "steps"), [(1, 1), (3, 2)])
-def test_both_onnx_forms(form, batch_first, bias, layers, steps):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    torch.manual_seed(0)
-    gru = torch.nn.GRU(5, 7, layers, batch_first=batch_first, bias=bias)
-    x = torch.randn((1, steps, 5) if batch_first else (steps, 1, 5))
-    state = torch.randn(layers, 1, 7)
-    session = onnxruntime.InferenceSession(build(form, gru_model(gru), steps))
-    actual = session.run(None, {"x": x.numpy(), "state": state.numpy()})
-    with torch.inference_mode():
-        for a, e in zip(actual, gru(x, state), strict=True):
-            np.testing.assert_allclose(a, e.numpy(), atol=1e-5)
-
-
-def test_a_model_the_onnx_graph_does_not_describe():
-    module = torch.nn.Sequential(torch.nn.GRU(4, 4), torch.nn.LayerNorm(4))
-    with pytest.raises(InputError, match=r"others: 1\.weight, 1\.bias"):
-        gru_model(module)
-    with pytest.raises(InputError, match="found 0 and 1"):
-        gru_model(torch.nn.Linear(2, 2))
+    inputs, expected = write_reference(variant, 3)
+    return Task(contender, TINY, str(variant.weights_file), inputs, expected, str(folder), 3, 1)
 
 
 def test_a_worker_answers_until_it_is_stopped(tmp_path):
@@ -93,14 +52,14 @@ def test_a_worker_that_dies(tmp_path):
 
 def test_a_contender_with_another_output_is_wrong_not_timed(tmp_path, monkeypatch):
     """The weights a peer gets are not those of the reference: its output must give it away."""
-    from rtmobile_iree.bench import runner
+    from rtmobile_iree.bench import entries
 
     def other_weights(variant, steps):
         files = write_reference(variant, steps)
         np.save(files[1][0], np.load(files[1][0]) + 1e-3)
         return files
 
-    monkeypatch.setattr(runner, "write_reference", other_weights)
+    monkeypatch.setattr(entries, "write_reference", other_weights)
     settings = Settings(("torch",), (2,), (), rounds=1, samples=1, sample_s=0.001)
     results = run_bench(TINY, settings)
     (measurement,) = results.measurements
@@ -130,36 +89,6 @@ def test_a_whole_run(tmp_path):
     assert saved["versions"]["torch"] == torch.__version__
     assert {m["median_us"] > 0 for m in saved["measurements"]} == {True}
     assert len(saved["ratios"]) == 4
-
-
-def measurement(name: str, rounds: tuple[tuple[float, ...], ...], rate: str = "dense"):
-    return Measurement(name, rate, 30, "ok", "", 10, 100, 0.0, 0.0, rounds)
-
-
-def test_ratios_are_paired_by_round():
-    """A round in which the whole machine was half as fast changes no ratio."""
-    ours = measurement("rtmobile", ((1.0, 1.1, 0.9), (2.0, 2.2, 1.8)), "10x1")
-    peer = measurement("torch", ((10.0, 11.0, 9.0), (20.0, 22.0, 18.0)))
-    ratio = paired_ratio(ours, peer)
-    assert (ratio.median, ratio.minimum, ratio.maximum) == pytest.approx((10, 10, 10))
-    s = peer.statistics()
-    assert s["min_us"] == 9
-    assert s["max_us"] == 22
-    assert s["p10_us"] <= s["median_us"] <= s["p90_us"]
-
-
-def test_results_that_hold_failures_are_printed_and_saved():
-    from rich.console import Console
-
-    failed = Measurement("torch", "dense", 1, "failed", "no [reason]", 10, 100)
-    wrong = Measurement("onnxruntime", "dense", 1, "wrong", "", 0, 100, float("inf"))
-    results = BenchResults("m:f", {"threads": 2}, {"cpu": "x"}, {}, (failed, wrong), "now")
-    console = Console(width=120, record=True, file=io.StringIO())
-    console.print(results_table(results))
-    text = console.export_text()
-    assert "failed: no [reason]" in text
-    assert "wrong output, not timed" in text
-    json.loads(results.to_json())
 
 
 def test_timing_takes_enough_calls():
@@ -197,9 +126,14 @@ def test_settings_that_cannot_be_measured(settings, message):
 
 
 def test_a_peer_whose_package_is_missing(monkeypatch):
-    monkeypatch.setitem(PEERS, "ghost", ("ghost_peer", "GhostPeer", ("no_such_package.part",)))
-    with pytest.raises(InputError, match=r"needs no_such_package.part; install with: pip"):
+    ghost = Peer("ghost_peer", "GhostPeer", ("no_such_package.part",), "Ghost", "ghost", "peers-x")
+    monkeypatch.setitem(PEERS, "ghost", ghost)
+    told = r"needs no_such_package.part; install with: pip install 'rtmobile-iree\[peers-x\]'"
+    with pytest.raises(InputError, match=f"peer 'ghost' {told}"):
         check_peers(["ghost"])
+    with pytest.raises(InputError, match=told):
+        run_bench(TINY, Settings(("torch", "ghost"), **QUICK))
+    assert set(absent_peers(("torch", "ghost"), TINY)) == {"ghost"}
 
 
 def test_a_tool_that_is_not_there(monkeypatch):
@@ -223,52 +157,3 @@ def test_the_evaluation_model_has_the_papers_size():
     y, state = module(*module.example_inputs(2))
     assert y.shape == (1, 2, 40)
     assert state.shape == (2, 1, 1024)
-
-
-QUICK = {"rounds": 2, "samples": 1, "sample_s": 0.001}
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """The tiny model as a .pt2 of five steps, and a linear layer as torch-mlir writes it."""
-    from torch_mlir import fx
-
-    folder = tmp_path_factory.mktemp("files")
-    model = tiny_speech_gru()
-    torch.export.save(torch.export.export(model, model.example_inputs(5)), folder / "gru.pt2")
-    linear = torch.nn.Linear(6, 4).eval()
-    module = fx.export_and_import(linear, torch.zeros(3, 6), output_type="linalg-on-tensors")
-    (folder / "linear.mlir").write_text(str(module))
-    return folder
-
-
-def test_a_pt2_is_timed_as_it_is(exported):
-    results = run_bench(str(exported / "gru.pt2"), Settings(steps=(5,), **QUICK))
-    assert {m.name: m.status for m in results.measurements} == {
-        "torch": "ok",
-        "iree-dense": "ok",
-        "rtmobile as is": "ok",
-    }
-    assert set(results.settings["absent"]) == {"onnxruntime"}
-    assert {ratio.peer for ratio in results.ratios()} == {"torch", "iree-dense"}
-    assert json.loads(results.to_json())["settings"]["absent"]["onnxruntime"]
-
-
-def test_an_mlir_is_timed_as_it_is(exported):
-    results = run_bench(str(exported / "linear.mlir"), Settings(steps=(3,), **QUICK))
-    assert {m.name: m.status for m in results.measurements} == {
-        "iree-dense": "ok",
-        "rtmobile as is": "ok",
-    }
-    assert set(results.settings["absent"]) == {"torch", "onnxruntime"}
-
-
-def test_a_pt2_of_other_steps(exported):
-    with pytest.raises(InputError, match=r"gru.pt2: does not run with 7 steps"):
-        run_bench(str(exported / "gru.pt2"), Settings(steps=(7,), **QUICK))
-
-
-def test_a_pt2_that_is_none(tmp_path):
-    (tmp_path / "no.pt2").write_bytes(b"nothing")
-    with pytest.raises(InputError, match=r"no.pt2: cannot be loaded as a torch.export .pt2"):
-        run_bench(str(tmp_path / "no.pt2"), Settings(steps=(1,), **QUICK))

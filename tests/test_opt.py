@@ -210,7 +210,7 @@ def test_output_folder_missing(run: Run, tmp_path: Path) -> None:
     [
         ("--bspc-reorder=worker=2", "--bspc-reorder: no option 'worker=2'; use workers=..."),
         ("--bspc-reorder=workers", "--bspc-reorder: no option 'workers'; use workers=..."),
-        ("--bspc-pack=a=1", "--bspc-pack: no option 'a=1'; use none"),
+        ("--bspc-pack=a=1", "--bspc-pack: no option 'a=1'; use values=..."),
         ("--bspc-reorder=workers=two", "--bspc-reorder=workers=two: use a value of type int"),
         ("--no-such", "unrecognized arguments: --no-such; bspc-opt --help lists the options"),
         ("--pass-pipeline=builtin.module(x)", "'x' does not refer to a registered pass or"),

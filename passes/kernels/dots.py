@@ -104,11 +104,13 @@ def stage(
     widest = max(crowded, NARROW_STORE)
     block = ir.VectorType.get([COMPRESS], ir.IntegerType.get_signless(8))
 
+    intrinsic = dot.compress
+
     def compress(number: ir.Value, at: ir.Value) -> list[ir.Value]:
         place = e.add(index[1], e.mul(number, COMPRESS // MASK_BITS))
         mask, count = _mask(e, index[0], place)
         taken = vector.load(block, buffer, [e.add(start, e.mul(number, COMPRESS))])
-        packed = _call(dot.compress, block, [taken, taken, mask])
+        packed = _call(intrinsic, block, [taken, taken, mask])
         if widest <= COMPRESS // 2:
             packed = vector.shuffle(packed, packed, list(range(1 << (widest - 1).bit_length())))
         vector.store(packed, buffer, [at])

@@ -18,6 +18,12 @@ PACKAGES = (
     "onnx",
     "onnxruntime",
     "numpy",
+    "scipy",
+    "openvino",
+    "nncf",
+    "ai-edge-litert",
+    "ncnn",
+    "MNN",
 )
 # instruction sets that decide how fast a dense or sparse product can be
 FEATURES = (

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
+from rtmobile_iree.bench.files import gru_weights, is_file
+from rtmobile_iree.bench.peers.registry import BSP, DENSE
 from rtmobile_iree.bench.peers.torch_peer import as_tuple
+from rtmobile_iree.bench.results import AS_IS
+from rtmobile_iree.bench.squares import prune_squares
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.model_source import FILE_KINDS, example_inputs, load_model, load_module
+from rtmobile_iree.model_source import example_inputs, load_module
 
-DENSE = "dense"
-AS_IS = "as is"
 RATE_FORM = re.compile(r"(\d+(?:\.\d+)?)x(\d+(?:\.\d+)?)")
 
 
@@ -38,6 +40,7 @@ class Variant:
         kept: nonzero weights of its recurrent layers, biases apart; of all its matrices where it
             has none.
         weights: all of those, zero or not.
+        pattern: where the zeros are: "dense", "BSP", "8x8"; "as is" for a file.
         vmfb: the compiled program, once there is one.
         compile_s: seconds that took.
     """
@@ -49,27 +52,25 @@ class Variant:
     folder: Path
     kept: int
     weights: int
+    pattern: str
     vmfb: Path | None = None
     compile_s: float | None = None
 
     def example_inputs(self, steps: int) -> tuple[Tensor, ...]:
-        """Inputs of `steps` steps: those asked for, the module's own, or by the file's types."""
-        specs = self.inputs
-        if not specs and is_file(self.model):
-            specs = file_inputs(self.model, steps)
-        return example_inputs(self.module, specs, steps)
+        """Inputs of `steps` steps: those asked for, or the module's own."""
+        return example_inputs(self.module, self.inputs, steps)
 
     @property
     def weights_file(self) -> Path:
         return self.folder / "weights.pt"
 
-    def compiled(self, target: str, steps: int) -> Variant:
+    def compiled(self, target: str, steps: int, dynamic_steps: bool) -> Variant:
         """The same with its program compiled and saved."""
         from rtmobile_iree.program import compile
 
         source = Path(self.model) if is_file(self.model) else self.module
         start = time.perf_counter()
-        program = compile(source, self.example_inputs(steps), target)
+        program = compile(source, self.example_inputs(steps), target, dynamic_steps)
         seconds = time.perf_counter() - start
         path = self.folder / "program.vmfb"
         program.save(path)
@@ -101,41 +102,38 @@ def make_variant(model: str, rate: str, inputs: Sequence[str], folder: Path) -> 
         assert module is not None
         columns, rows = parse_rate(rate)
         prune(module, column_rate=columns, row_rate=rows)
+    pattern = rate if rate in (DENSE, AS_IS) else BSP
+    return _written(Variant(model, rate, module, tuple(inputs), folder / rate, 0, 0, pattern))
+
+
+def make_squares(variant: Variant, block: int) -> Variant:
+    """The model with as many weights kept as in a pruned variant, in square blocks."""
+    assert variant.module is not None
+    module, pattern = load_module(variant.model), f"{block}x{block}"
+    kept = [int(torch.count_nonzero(p)) for p in counted_matrices(variant.module)]
+    prune_squares(counted_matrices(module), kept, block)
+    folder = variant.folder.with_name(f"{variant.rate}-{pattern}")
+    return _written(replace(variant, module=module, pattern=pattern, folder=folder, vmfb=None))
+
+
+def _written(variant: Variant) -> Variant:
+    """The variant with its weights counted and written."""
+    module = variant.module
     matrices = [] if module is None else counted_matrices(module)
-    variant = Variant(
-        model,
-        rate,
-        module,
-        tuple(inputs),
-        folder / rate,
-        kept=sum(int(torch.count_nonzero(p)) for p in matrices),
-        weights=sum(p.numel() for p in matrices),
-    )
     variant.folder.mkdir()
     if module is not None:
         torch.save(module.state_dict(), variant.weights_file)
-    return variant
-
-
-def is_file(model: str) -> bool:
-    """Whether MODEL is the path of a file rather than a module's name."""
-    return Path(model).suffix in FILE_KINDS
-
-
-def file_inputs(model: str, steps: int) -> tuple[str, ...]:
-    """Inputs as a file's own types have them, open sizes set to `steps`."""
-    from rtmobile_iree.frontend import import_module
-
-    specs = import_module(load_model(model)).inputs
-    sizes = [[steps if size is None else size for size in spec.shape] for spec in specs]
-    return tuple(
-        f"{spec.element_type}[{','.join(map(str, shape))}]"
-        for spec, shape in zip(specs, sizes, strict=True)
+    return replace(
+        variant,
+        kept=sum(int(torch.count_nonzero(p)) for p in matrices),
+        weights=sum(p.numel() for p in matrices),
     )
 
 
 def counted_matrices(module: nn.Module) -> list[Tensor]:
     """The matrices that a rate is stated for: those `prune` works on, as in the paper's tables."""
+    if isinstance(module, fx.GraphModule) and (found := gru_weights(module)):
+        return found
     layers = [m for m in module.modules() if isinstance(m, nn.RNNBase | nn.RNNCellBase)]
     owners: list[nn.Module] = list(layers) or [module]
     return [p for owner in owners for p in owner.parameters() if p.dim() == 2]

@@ -15,6 +15,8 @@ from typing import Any
 from rtmobile_iree.bench.peers import Task
 
 STOP_S = 10
+# tells openvino-telemetry, which NNCF calls, to send nothing
+QUIET = {"CI": "true"}
 # thread pools that read their size from the environment when they are loaded
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
@@ -23,17 +25,23 @@ class WorkerError(Exception):
     """A contender that failed; the message is one line."""
 
 
+class AbsentError(Exception):
+    """An engine that cannot run the model; the message says why, in one line."""
+
+
 @dataclass(frozen=True)
 class Ready:
     """What a contender says of itself before it is timed.
 
     Attributes:
         description: which of its options it runs with.
+        tried: the configurations that were tried and the time of each.
         prepare_s: seconds it took to load, and compile if it does.
         max_error: greatest absolute difference of its outputs from PyTorch's.
     """
 
     description: str
+    tried: str
     prepare_s: float
     max_error: float
 
@@ -53,14 +61,15 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            env=os.environ | dict.fromkeys(THREAD_VARIABLES, str(task.threads)),
+            env=os.environ | QUIET | dict.fromkeys(THREAD_VARIABLES, str(task.threads)),
         )
 
     def wait_ready(self) -> Ready:
         """Waits until the contender is loaded and its output compared.
 
         Raises:
-            WorkerError: it could not be.
+            AbsentError: its engine cannot run the model.
+            WorkerError: it failed.
         """
         return Ready(**self._answer()["ready"])
 
@@ -85,6 +94,8 @@ class Worker:
         if not line:
             raise WorkerError(self._last_words())
         answer: dict[str, Any] = json.loads(line)
+        if "absent" in answer:
+            raise AbsentError(answer["absent"].splitlines()[0])
         if "error" in answer:
             raise WorkerError(answer["error"].splitlines()[0])
         return answer

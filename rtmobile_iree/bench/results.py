@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from rtmobile_iree.files import write_atomically
 
-SCHEMA = 1
+SCHEMA = 2
+# the rate of a file, whose weights are taken as they are
+AS_IS = "as is"
 
 
 @dataclass(frozen=True)
@@ -21,8 +23,8 @@ class Measurement:
 
     Attributes:
         contender: "torch", ..., or "rtmobile".
-        rate: pruning, "10x1" (columns x rows); "dense" for the unpruned model.
-        steps: time steps of a call.
+        rate: pruning, "10x1" (columns x rows); "dense" for the unpruned model; "as is" for a file.
+        steps: time steps of a call; 0 for a file of one size that does not say which they are.
         status: "ok"; "wrong" when its output is not PyTorch's; "failed" when it did not run.
         detail: which options it ran with, or why it did not.
         kept: nonzero weights of the recurrent layers.
@@ -31,6 +33,12 @@ class Measurement:
         prepare_s: seconds to load, and to compile if it does.
         rounds_us: microseconds a call, one list of samples a round; empty unless "ok".
         size_bytes: the `.vmfb`, for compiled programs of ours.
+        engine: as its makers write it.
+        version: of its package.
+        values: type of its weights.
+        pattern: where its zeros are: "dense", "BSP", "8x8" for square blocks; "as is" for a file.
+        threads: that it may use.
+        tried: the configurations of which `detail` was the fastest, and the time of each.
     """
 
     contender: str
@@ -44,6 +52,12 @@ class Measurement:
     prepare_s: float | None = None
     rounds_us: tuple[tuple[float, ...], ...] = ()
     size_bytes: int | None = None
+    engine: str = ""
+    version: str | None = None
+    values: str = "f32"
+    pattern: str = "dense"
+    threads: int = 1
+    tried: str = ""
 
     @property
     def samples_us(self) -> np.ndarray:
@@ -57,7 +71,9 @@ class Measurement:
     @property
     def name(self) -> str:
         """The contender and, where it matters, its rate."""
-        return f"{self.contender} {self.rate}" if self.contender == "rtmobile" else self.contender
+        if self.contender != "rtmobile" and self.pattern in ("dense", AS_IS):
+            return self.contender
+        return named(self.contender, self.rate)
 
     def compression(self) -> dict[str, float | None]:
         """How many times fewer weights; none kept has no number."""
@@ -78,6 +94,11 @@ class Measurement:
         }
 
 
+def named(contender: str, rate: str) -> str:
+    """A contender at a rate; a file has no rates to tell apart."""
+    return contender if rate == AS_IS else f"{contender} {rate}"
+
+
 @dataclass(frozen=True)
 class Ratio:
     """How many times faster ours was than a peer: round by round, so that drift cancels.
@@ -86,6 +107,7 @@ class Ratio:
         steps: time steps of a call.
         rate: our pruning.
         peer: the peer.
+        peer_rate: its pruning.
         median: of the rounds' ratios.
         minimum: of them.
         maximum: of them.
@@ -94,6 +116,7 @@ class Ratio:
     steps: int
     rate: str
     peer: str
+    peer_rate: str
     median: float
     minimum: float
     maximum: float
@@ -110,6 +133,8 @@ class BenchResults:
         versions: with what.
         measurements: every contender at every chunk length.
         date: UTC, ISO 8601.
+        absent: peers that were asked for and cannot run this model here, and why.
+        notes: what else a reader should know.
     """
 
     model: str
@@ -118,6 +143,8 @@ class BenchResults:
     versions: dict[str, str | None]
     measurements: tuple[Measurement, ...]
     date: str
+    absent: dict[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def find(self, contender: str, steps: int, rate: str = "dense") -> Measurement | None:
         """The measurement of a contender, if it took part."""
@@ -127,7 +154,10 @@ class BenchResults:
         return None
 
     def ratios(self) -> tuple[Ratio, ...]:
-        """Every program of ours against every peer at the same chunk length."""
+        """Every program of ours against every peer at the same chunk length.
+
+        A peer that runs pruned models is compared at its own rate alone.
+        """
         timed = [m for m in self.measurements if m.rounds_us]
         return tuple(
             paired_ratio(ours, peer)
@@ -136,6 +166,7 @@ class BenchResults:
             if ours.contender == "rtmobile"
             and peer.contender != "rtmobile"
             and ours.steps == peer.steps
+            and (peer.pattern == "dense" or ours.rate == peer.rate)
         )
 
     def to_json(self) -> str:
@@ -159,6 +190,7 @@ def paired_ratio(ours: Measurement, peer: Measurement) -> Ratio:
         ours.steps,
         ours.rate,
         peer.contender,
+        peer.rate,
         float(np.median(ratios)),
         float(ratios.min()),
         float(ratios.max()),

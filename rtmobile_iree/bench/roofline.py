@@ -17,7 +17,8 @@ from rtmobile_iree.bench.machine import machine, versions
 from rtmobile_iree.bench.models import AS_IS, Variant, is_file, make_variant, write_reference
 from rtmobile_iree.bench.peers import OURS, Task
 from rtmobile_iree.bench.peers.iree_peer import CompiledModule
-from rtmobile_iree.bench.runner import DEFAULT_RATES, TOLERANCE, Settings
+from rtmobile_iree.bench.plan import DEFAULT_RATES
+from rtmobile_iree.bench.runner import TOLERANCE, Settings
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.frontend import import_module
@@ -139,10 +140,10 @@ def run_roofline(
     return RooflineResults(model, target, limits, tuple(rows), machine(), versions(), now)
 
 
-def _rates(model: str, rates: Sequence[str]) -> tuple[str, ...]:
+def _rates(model: str, rates: Sequence[str] | None) -> tuple[str, ...]:
     if not is_file(model):
-        return tuple(dict.fromkeys(rates))
-    if tuple(rates) != DEFAULT_RATES:
+        return tuple(dict.fromkeys(DEFAULT_RATES if rates is None else rates))
+    if rates is not None:
         raise InputError(f"{model}: a file is measured with the weights it has; leave --rates out")
     return (AS_IS,)
 

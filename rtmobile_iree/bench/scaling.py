@@ -140,11 +140,11 @@ def _variant(rate: str, hidden: int, layers: int, folder: Path) -> Variant:
     own.mkdir()
     kept = sum(int((matrix != 0).sum()) for matrix in matrices)
     weights = sum(matrix.numel() for matrix in matrices)
-    return Variant(f"speech_gru {layers} x {hidden}", rate, module, (), own, kept, weights)
+    return Variant(f"speech_gru {layers} x {hidden}", rate, module, (), own, kept, weights, "BSP")
 
 
 def _compiled(variant: Variant, steps: int, target: str) -> CompiledModule:
-    compiled = variant.compiled(target, steps)
+    compiled = variant.compiled(target, steps, dynamic_steps=True)
     files = write_reference(variant, steps)
     assert compiled.vmfb is not None
     vmfb = str(compiled.vmfb)

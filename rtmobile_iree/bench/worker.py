@@ -1,7 +1,8 @@
 """A contender's own process: `python -m rtmobile_iree.bench.worker TASK.json`.
 
-Says on stdout, one JSON object a line: first {"ready": ...} or {"error": ...}; then for each
-request {"samples": 5, "sample_s": 0.02} on stdin, the times {"times_us": [...]}. Ends with stdin.
+Says on stdout, one JSON object a line: first {"ready": ...}, {"absent": why} where the engine
+cannot run the model, or {"error": ...}; then for each request {"samples": 5, "sample_s": 0.02} on
+stdin, the times {"times_us": [...]}. Ends with stdin.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import TextIO
 import numpy as np
 
 from rtmobile_iree.bench.peers import Contender, Task, make_contender
+from rtmobile_iree.errors import InputError
 
 
 def main() -> None:
@@ -32,9 +34,14 @@ def main() -> None:
 def serve(task: Task, requests: TextIO, answers: TextIO) -> None:
     """Loads the contender, checks its output, then times it as often as asked."""
     start = time.perf_counter()
-    contender = make_contender(task)
+    try:
+        contender = make_contender(task)
+    except InputError as error:
+        say(answers, {"absent": str(error)})
+        return
     ready = {
         "description": contender.description,
+        "tried": contender.tried,
         "prepare_s": time.perf_counter() - start,
         "max_error": max_error(contender, task),
     }

@@ -16,7 +16,7 @@ def walk(pool, plan, x, out):
     table = pool.table().reshape(-1, len(TABLE_FIELDS))
     for which in plan.classes:
         for row in table[which.table_start : which.table_start + which.count]:
-            column, columns, value, bias, position = row
+            column, columns, value, bias, position, rows = row
             panel = values[value : value + columns * which.height].reshape(columns, which.height)
             result = (
                 values[bias : bias + which.height] + x[index[column : column + columns]] @ panel
@@ -25,7 +25,7 @@ def walk(pool, plan, x, out):
                 for r in reversed(range(which.height)):
                     out[index[position + r]] = result[r]
             else:
-                out[position : position + which.height] = result
+                out[position : position + rows] = result[:rows]
     return out
 
 

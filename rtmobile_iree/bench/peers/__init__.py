@@ -1,12 +1,12 @@
 """The contenders of a benchmark, one small file each.
 
 A contender is a class with the attributes of `Contender`; `rtmobile_iree.bench.worker` makes one
-in a process of its own. To add a peer: write the file, name it in `PEERS`.
+in a process of its own. To add a peer: write the file, name it in `registry.PEERS`.
 """
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -14,22 +14,34 @@ from typing import Protocol
 
 import numpy as np
 
-from rtmobile_iree.errors import InputError
+from rtmobile_iree.bench.peers.registry import (
+    ALL,
+    CONTENDERS,
+    DEFAULT_PEERS,
+    OURS,
+    PEERS,
+    Peer,
+    absent_peers,
+    check_names,
+    check_peers,
+    missing_packages,
+)
 
-OURS = "rtmobile"
-# name on the command line -> (module of this package, class, what pip must have installed)
-PEERS = {
-    "torch": ("torch_peer", "TorchPeer", ("torch",)),
-    "onnxruntime": ("onnxruntime_peer", "OnnxRuntimePeer", ("onnx", "onnxruntime")),
-    "iree-dense": ("iree_peer", "IreeDensePeer", ("iree.compiler", "torch_mlir")),
-}
-# why a peer cannot run a kind of file
-ABSENT = {
-    ("onnxruntime", ".pt2"): "its graphs are built from an nn.GRU, which a .pt2 no longer has",
-    ("onnxruntime", ".mlir"): "it does not read MLIR",
-    ("torch", ".mlir"): "it does not read MLIR",
-}
-CONTENDERS = {**PEERS, OURS: ("iree_peer", "RTMobileContender", ("iree.runtime",))}
+__all__ = [
+    "ALL",
+    "CONTENDERS",
+    "DEFAULT_PEERS",
+    "OURS",
+    "PEERS",
+    "Contender",
+    "Peer",
+    "Task",
+    "absent_peers",
+    "check_names",
+    "check_peers",
+    "make_contender",
+    "missing_packages",
+]
 
 
 @dataclass(frozen=True)
@@ -77,11 +89,14 @@ class Task:
 class Contender(Protocol):
     """One engine with the model loaded and ready to be called.
 
-    The constructor takes the `Task`, and does everything that comes before the first call.
+    The constructor takes the `Task`, and does everything that comes before the first call. It
+    raises an `InputError` when the engine cannot run this model; that is told, and is no failure.
     """
 
     description: str
     """Which of its options it runs with."""
+    tried: str
+    """The configurations that were tried and the time of each; empty where there is one."""
 
     def outputs(self) -> Sequence[np.ndarray]:
         """Outputs of one call on the task's inputs."""
@@ -94,30 +109,7 @@ class Contender(Protocol):
 
 def make_contender(task: Task) -> Contender:
     """The contender of a task, in this process."""
-    module, name, _ = CONTENDERS[task.contender]
-    contender: Contender = getattr(importlib.import_module(f"{__name__}.{module}"), name)(task)
+    peer = CONTENDERS[task.contender]
+    module = importlib.import_module(f"{__name__}.{peer.module}")
+    contender: Contender = getattr(module, peer.class_name)(task)
     return contender
-
-
-def check_peers(names: Sequence[str]) -> None:
-    """Raises unless every name is a peer whose packages are installed.
-
-    Raises:
-        InputError: an unknown peer, or a missing package and how to install it.
-    """
-    for name in names:
-        if name not in PEERS:
-            raise InputError(f"peer {name!r} is not known; use some of: {', '.join(PEERS)}")
-        missing = [package for package in PEERS[name][2] if not _is_installed(package)]
-        if missing:
-            raise InputError(
-                f"peer {name!r} needs {' and '.join(missing)}; "
-                "install with: pip install 'rtmobile-iree[bench]'"
-            )
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False

@@ -5,6 +5,7 @@ Both are timed by the same tool with the same options; only the `.vmfb` differs.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -13,11 +14,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import fx
 
 from rtmobile_iree.bench.peers import Task
+from rtmobile_iree.bench.peers.torch_peer import task_module
 from rtmobile_iree.errors import InputError
 
 WARM_UP_S = 0.05
+# ops that make a file ours or torch-mlir's
+FOREIGN = ("bspc.", "torch.", "torch_c.")
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
 # The best stock flags found for a dense GRU; O3 alone changes nothing, data tiling makes it 1.3 to
 # 1.8 times faster.
@@ -44,14 +50,16 @@ def find_tool(name: str) -> Path:
 
 
 class CompiledModule:
-    """A `.vmfb` whose function `main` takes the task's inputs."""
+    """A `.vmfb` with a function that takes the task's inputs."""
 
-    def __init__(self, vmfb: Path, task: Task) -> None:
+    tried = ""
+
+    def __init__(self, vmfb: Path, task: Task, function: str = "main") -> None:
         self._vmfb, self._task = vmfb, task
         device = ["--device=local-sync"]
         if task.threads > 1:
             device = ["--device=local-task", f"--task_topology_group_count={task.threads}"]
-        self._arguments = [f"--module={vmfb}", *device, "--function=main"]
+        self._arguments = [f"--module={vmfb}", *device, f"--function={function}"]
         self._arguments += [f"--input=@{path}" for path in task.inputs]
 
     def outputs(self) -> Sequence[np.ndarray]:
@@ -59,11 +67,11 @@ class CompiledModule:
         paths = [
             Path(self._task.folder) / f"output-{i}.npy" for i in range(len(self._task.expected))
         ]
-        _run("iree-run-module", [*self._arguments, *(f"--output=@{path}" for path in paths)])
+        run_tool("iree-run-module", [*self._arguments, *(f"--output=@{path}" for path in paths)])
         return [np.load(path) for path in paths]
 
     def times_us(self, samples: int, sample_s: float) -> list[float]:
-        text = _run(
+        text = run_tool(
             "iree-benchmark-module",
             [
                 *self._arguments,
@@ -81,7 +89,12 @@ class CompiledModule:
         ]
 
 
-def _run(tool: str, arguments: list[str]) -> str:
+def run_tool(tool: str, arguments: list[str]) -> str:
+    """What one of IREE's tools prints.
+
+    Raises:
+        InputError: it failed.
+    """
     result = subprocess.run([find_tool(tool), *arguments], capture_output=True, text=True)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
@@ -92,34 +105,81 @@ def _run(tool: str, arguments: list[str]) -> str:
 
 
 class IreeDensePeer(CompiledModule):
-    """Stock IREE: torch-mlir's own export, its steps unrolled, weights dense, data tiling on."""
+    """Stock IREE, data tiling on: torch-mlir's own export, its steps unrolled and its weights
+    dense, or an `.mlir` as it is."""
 
     def __init__(self, task: Task) -> None:
         vmfb = Path(task.folder) / "dense.vmfb"
-        compile_dense(task, vmfb)
-        super().__init__(vmfb, task)
-        self.description = "O3, data tiling, steps unrolled, iree-benchmark-module"
+        function = "main"
+        if Path(task.model).suffix == ".mlir":
+            source, function = Path(task.model), stock_function(Path(task.model))
+            self.description = "O3, data tiling, iree-benchmark-module"
+        else:
+            source = vmfb.with_suffix(".mlirbc")
+            source.write_bytes(exported_dense(task))
+            self.description = "O3, data tiling, steps unrolled, iree-benchmark-module"
+        run_tool("iree-compile", [str(source), *DENSE_FLAGS, "-o", str(vmfb)])
+        super().__init__(vmfb, task, function)
 
 
-def compile_dense(task: Task, vmfb: Path) -> None:
-    """Exports the task's module with torch-mlir and compiles it with IREE's stock compiler.
+def stock_function(path: Path) -> str:
+    """The public function of an `.mlir` that IREE's stock compiler can take.
 
-    An `.mlir` goes to the compiler as it is.
+    Raises:
+        InputError: the module has ops that it does not know.
     """
-    if Path(task.model).suffix == ".mlir":
-        _run("iree-compile", [task.model, *DENSE_FLAGS, "-o", str(vmfb)])
-        return
-    import torch
-    from torch_mlir import fx
+    from torch_mlir import ir
 
-    from rtmobile_iree.bench.peers.torch_peer import task_module
+    from rtmobile_iree.dialects import make_context
+
+    module = ir.Module.parse(path.read_text(), make_context())
+    foreign: set[str] = set()
+
+    def look(op: ir.Operation) -> ir.WalkResult:
+        if op.name.startswith(FOREIGN):
+            foreign.add(op.name)
+        return ir.WalkResult.ADVANCE
+
+    module.operation.walk(look)
+    if foreign:
+        raise InputError(f"IREE's own compiler does not take {', '.join(sorted(foreign))}")
+    functions = [op for op in module.body.operations if op.operation.name == "func.func"]
+    public = [f for f in functions if "sym_visibility" not in f.operation.attributes]
+    names = [ir.StringAttr(f.operation.attributes["sym_name"]).value for f in public]
+    return "main" if "main" in names else names[0]
+
+
+def exported_dense(task: Task) -> bytes:
+    """The task's module by torch-mlir's own export, as bytecode.
+
+    Raises:
+        InputError: torch-mlir refuses it.
+    """
+    from torch_mlir.fx import export_and_import
 
     inputs = tuple(torch.from_numpy(array) for array in task.input_arrays())
-    module = fx.export_and_import(task_module(task), *inputs, output_type="linalg-on-tensors")
-    source = vmfb.with_suffix(".mlirbc")
-    with source.open("wb") as file:
-        module.operation.write_bytecode(file)
-    _run("iree-compile", [str(source), *DENSE_FLAGS, "-o", str(vmfb)])
+    module = task_module(task)
+    if isinstance(module, fx.GraphModule):
+        _call_functions(module)
+    try:
+        imported = export_and_import(module, *inputs, output_type="linalg-on-tensors")
+    except Exception as error:  # torch.export and torch-mlir raise whatever goes wrong
+        reason = str(error).strip().partition("\n")[0] or type(error).__name__
+        raise InputError(f"torch-mlir's own export fails: {reason}") from error
+    buffer = io.BytesIO()
+    imported.operation.write_bytecode(buffer)
+    return buffer.getvalue()
+
+
+def _call_functions(module: fx.GraphModule) -> None:
+    """Turns our ops, which torch-mlir does not know, into calls of the functions behind them."""
+    from rtmobile_iree.nn import OPS
+
+    functions = {getattr(torch.ops.rtmobile, name).default: op for name, op in OPS.items()}
+    for node in module.graph.nodes:
+        if node.target in functions:
+            node.target = functions[node.target]._init_fn
+    module.recompile()
 
 
 class RTMobileContender(CompiledModule):

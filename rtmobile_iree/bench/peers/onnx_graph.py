@@ -1,4 +1,4 @@
-"""A GRU model as ONNX, in the two forms that ONNX Runtime may run fastest.
+"""A GRU model as ONNX, in the two forms that engines may run fastest.
 
 `gru_node` has one GRU node a layer. `unrolled` has MatMuls: the input projection of all steps at
 once, then one recurrent product a step; better on some machines and chunk lengths.
@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from rtmobile_iree.errors import InputError
+from rtmobile_iree.bench.peers.gru_task import GruModel, LayerWeights
 
 OPSET = 18
 
@@ -44,46 +43,6 @@ class Graph:
         return name
 
 
-@dataclass(frozen=True)
-class GruModel:
-    """The parts of a module whose forward is `fc(gru(x, state))`."""
-
-    gru: nn.GRU
-    fc: nn.Linear | None
-
-    def weights(self, layer: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """w_ih [3H, I], w_hh [3H, H], b_ih [3H], b_hh [3H] of a layer; zeros without biases."""
-        w_ih, w_hh = (_array(self.gru, f"weight_{side}_l{layer}") for side in ("ih", "hh"))
-        if not self.gru.bias:
-            zeros = np.zeros(len(w_ih), np.float32)
-            return w_ih, w_hh, zeros, zeros
-        b_ih, b_hh = (_array(self.gru, f"bias_{side}_l{layer}") for side in ("ih", "hh"))
-        return w_ih, w_hh, b_ih, b_hh
-
-
-def _array(module: nn.Module, name: str) -> np.ndarray:
-    parameter: torch.Tensor = getattr(module, name)
-    return parameter.detach().numpy()
-
-
-def gru_model(module: nn.Module) -> GruModel:
-    """Finds the one nn.GRU and the at most one nn.Linear of a module.
-
-    Raises:
-        InputError: the module has other parameters, so this graph would not compute the same.
-    """
-    grus = [m for m in module.modules() if isinstance(m, nn.GRU)]
-    linears = [m for m in module.modules() if isinstance(m, nn.Linear)]
-    known = {id(p) for m in (*grus, *linears) for p in m.parameters()}
-    others = [name for name, p in module.named_parameters() if id(p) not in known]
-    if len(grus) != 1 or len(linears) > 1 or others or grus[0].bidirectional:
-        raise InputError(
-            f"peer 'onnxruntime': {type(module).__name__} must be one nn.GRU and at most one "
-            f"nn.Linear (found {len(grus)} and {len(linears)}; others: {', '.join(others) or 'no'})"
-        )
-    return GruModel(grus[0], linears[0] if linears else None)
-
-
 def build(form: str, model: GruModel, steps: int) -> bytes:
     """A serialized ONNX model: x [1, T, I] or [T, 1, I], state [L, 1, H] -> output, state.
 
@@ -100,10 +59,10 @@ def build(form: str, model: GruModel, steps: int) -> bytes:
         last.append(state)
     if gru.batch_first:
         y = graph.one("Transpose", y, perm=[1, 0, 2])
-    if model.fc is not None:
-        y = graph.one("MatMul", y, graph.constant(_array(model.fc, "weight").T))
-        if model.fc.bias is not None:
-            y = graph.one("Add", y, graph.constant(_array(model.fc, "bias")))
+    if linear := model.linear():
+        weight, bias = linear
+        product = graph.one("MatMul", y, graph.constant(weight.T))
+        y = graph.one("Add", product, graph.constant(bias))
     graph.nodes.append(helper.make_node("Identity", [y], ["y"]))
     graph.nodes.append(helper.make_node("Concat", last, ["next_state"], axis=0))
     return _serialize(graph, gru, steps)
@@ -137,7 +96,7 @@ def _zrh(stacked: np.ndarray) -> np.ndarray:
 
 
 def _gru_node(
-    graph: Graph, weights: tuple[np.ndarray, ...], x: str, state: str, steps: int
+    graph: Graph, weights: LayerWeights, x: str, state: str, steps: int
 ) -> tuple[str, str]:
     """One layer as a GRU node: x [T, 1, I] -> y [T, 1, H], state [1, 1, H]."""
     w_ih, w_hh, b_ih, b_hh = (_zrh(array) for array in weights)
@@ -157,7 +116,7 @@ def _gru_node(
 
 
 def _unrolled(
-    graph: Graph, weights: tuple[np.ndarray, ...], x: str, state: str, steps: int
+    graph: Graph, weights: LayerWeights, x: str, state: str, steps: int
 ) -> tuple[str, str]:
     """One layer as MatMuls: x [T, 1, I] -> y [T, 1, H], state [1, 1, H]."""
     w_ih, w_hh, b_ih, b_hh = weights

@@ -1,62 +1,55 @@
-"""ONNX Runtime on the CPU, in the fastest of its forms.
-
-Both graphs of `onnx_graph`, each called plainly and through an I/O binding, are timed for a moment
-when the peer starts; the fastest of the four is the one that competes.
-"""
+"""ONNX Runtime on the CPU: both graphs of `onnx_graph`, called plainly and by an I/O binding."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import onnxruntime
 
 from rtmobile_iree.bench.peers import Task
-from rtmobile_iree.bench.peers.onnx_graph import FORMS, build, gru_model
-from rtmobile_iree.bench.peers.torch_peer import task_module
-from rtmobile_iree.bench.timing import times_us
+from rtmobile_iree.bench.peers.called import Configuration, FastestCall
+from rtmobile_iree.bench.peers.gru_task import gru_task
+from rtmobile_iree.bench.peers.onnx_graph import FORMS, build
 
-TRIAL_SAMPLES, TRIAL_SAMPLE_S = 3, 0.1
+Feeds = dict[str, np.ndarray]
 
 
-class OnnxRuntimePeer:
+class OnnxRuntimePeer(FastestCall):
     """The faster of two graphs, called the faster of two ways."""
 
     def __init__(self, task: Task) -> None:
-        model = gru_model(task_module(task))
-        self._feeds = dict(zip(("x", "state"), task.input_arrays(), strict=True))
-        trials = []
-        for form in FORMS:
-            session = _session(build(form, model, task.steps), task.threads)
-            for way, call in self._ways(session).items():
-                time = min(times_us(call, TRIAL_SAMPLES, TRIAL_SAMPLE_S))
-                trials.append((time, f"{form}, {way}", session, call))
-        _, self.description, self._session, self._call = min(trials, key=lambda trial: trial[0])
-        tried = ", ".join(f"{name} {time:.0f} us" for time, name, _, _ in trials)
-        self.description += f" (tried: {tried})"
-
-    def _ways(self, session: onnxruntime.InferenceSession) -> dict[str, Callable[[], object]]:
-        binding = session.io_binding()
-        for name, array in self._feeds.items():
-            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
-        outputs = session.run(None, self._feeds)
-        for info, array in zip(session.get_outputs(), outputs, strict=True):
-            value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
-            binding.bind_ortvalue_output(info.name, value)
-        return {
-            "run": lambda: session.run(None, self._feeds),
-            "run_with_iobinding": lambda: session.run_with_iobinding(binding),
-        }
-
-    def outputs(self) -> Sequence[np.ndarray]:
-        outputs: Sequence[np.ndarray] = self._session.run(None, self._feeds)
-        return outputs
-
-    def times_us(self, samples: int, sample_s: float) -> list[float]:
-        return times_us(self._call, samples, sample_s)
+        model, feeds = gru_task(task).model, onnx_feeds(task)
+        sessions = {form: session(build(form, model, task.steps), task.threads) for form in FORMS}
+        super().__init__([way for form, s in sessions.items() for way in ways(form, s, feeds)])
 
 
-def _session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+def onnx_feeds(task: Task) -> Feeds:
+    """The task's inputs by the names they have in `onnx_graph`."""
+    return dict(zip(("x", "state"), task.input_arrays(), strict=True))
+
+
+def ways(form: str, session: onnxruntime.InferenceSession, feeds: Feeds) -> Iterator[Configuration]:
+    """A session called plainly, and by an I/O binding made beforehand."""
+    binding = session.io_binding()
+    for name, array in feeds.items():
+        binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array))
+    results = session.run(None, feeds)
+    for info, array in zip(session.get_outputs(), results, strict=True):
+        value = onnxruntime.OrtValue.ortvalue_from_numpy(array)
+        binding.bind_ortvalue_output(info.name, value)
+
+    def run() -> list[np.ndarray]:
+        return session.run(None, feeds)
+
+    yield Configuration(f"{form}, run", run, run)
+    yield Configuration(
+        f"{form}, run_with_iobinding", lambda: session.run_with_iobinding(binding), run
+    )
+
+
+def session(model: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """A serialized ONNX model, loaded with every optimization."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

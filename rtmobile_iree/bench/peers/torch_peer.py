@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import torch
 from torch import nn
 
 from rtmobile_iree.bench.peers import Task
-from rtmobile_iree.bench.timing import times_us
+from rtmobile_iree.bench.peers.called import Configuration, FastestCall
 from rtmobile_iree.model_source import load_module
 
 
@@ -25,19 +22,20 @@ def as_tuple(outputs: object) -> tuple[torch.Tensor, ...]:
     return tuple(torch.utils._pytree.tree_leaves(outputs))
 
 
-class TorchPeer:
+class TorchPeer(FastestCall):
     """`module(*inputs)` in inference mode."""
 
     def __init__(self, task: Task) -> None:
         torch.set_num_threads(task.threads)
-        self._module = task_module(task)
-        self._inputs = tuple(torch.from_numpy(array) for array in task.input_arrays())
-        self.description = "eager, inference mode"
+        configuration = called_module("eager, inference mode", task_module(task), task)
+        super().__init__([configuration], torch.inference_mode)
 
-    def outputs(self) -> Sequence[np.ndarray]:
-        with torch.inference_mode():
-            return [tensor.numpy() for tensor in as_tuple(self._module(*self._inputs))]
 
-    def times_us(self, samples: int, sample_s: float) -> list[float]:
-        with torch.inference_mode():
-            return times_us(lambda: self._module(*self._inputs), samples, sample_s)
+def called_module(name: str, module: nn.Module, task: Task) -> Configuration:
+    """A module called on the task's inputs."""
+    inputs = tuple(torch.from_numpy(array) for array in task.input_arrays())
+    return Configuration(
+        name,
+        lambda: module(*inputs),
+        lambda: [tensor.numpy() for tensor in as_tuple(module(*inputs))],
+    )
