@@ -56,6 +56,16 @@ PEERS_HELP = (
     "Peers, with commas; torch,onnxruntime,iree-dense by default. all: every one that is "
     "installed; the others are named."
 )
+Values = Annotated[
+    str,
+    typer.Option(
+        help="How weights are stored: f32, f16, bf16, i8, or rules by name with commas: "
+        "'*.weight_hh_*=i8,*=0.002'; a number is the greatest relative error."
+    ),
+]
+Activations = Annotated[
+    str, typer.Option(help="f32, or i8: inputs of i8 weights are quantized as they come.")
+]
 TargetName = Annotated[str, typer.Option("--target", help="Machine to compile for.")]
 
 
@@ -176,9 +186,20 @@ def compile(
     activation_error: Annotated[
         float, typer.Option(help="Greatest absolute error of sigmoid and tanh.")
     ] = ACTIVATION_ERROR,
+    values: Values = "f32",
+    activations: Activations = "f32",
 ) -> None:
     """Compiles a model to a .vmfb that IREE's own tools run."""
-    program = _compiled(model, target, prune, example_input or (), dynamic_steps, activation_error)
+    program = _compiled(
+        model,
+        target,
+        prune,
+        example_input or (),
+        dynamic_steps,
+        activation_error=activation_error,
+        values=values,
+        activations=activations,
+    )
     program.save(output)
     print_report(program.report)
     out = console()
@@ -191,9 +212,9 @@ def _compiled(
     prune: str | None,
     example_input: Sequence[str],
     dynamic_steps: bool,
-    activation_error: float = ACTIVATION_ERROR,
+    **options: Any,
 ) -> Program:
-    """MODEL compiled, with a spinner."""
+    """MODEL compiled, with a spinner; `options` are those of `rtmobile_iree.compile`."""
     from rtmobile_iree.model_source import example_inputs, load_model
     from rtmobile_iree.program import compile as compile_program
 
@@ -213,8 +234,8 @@ def _compiled(
             inputs,
             target,
             dynamic_steps,
-            activation_error=activation_error,
             progress=status.update,
+            **options,
         )
 
 
@@ -280,6 +301,8 @@ def bench(
         Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the times here.")
     ] = None,
     example_input: ExampleInputs = None,
+    values: Values = "f32",
+    activations: Activations = "f32",
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
     ] = False,
@@ -293,6 +316,8 @@ def bench(
         rates=None if rates is None else tuple(names(rates)),
         threads=threads,
         rounds=rounds,
+        values=values,
+        activations=activations,
     )
     if json is not None and not json.absolute().parent.is_dir():
         raise InputError(f"--json {json}: no folder {json.absolute().parent}")
@@ -322,6 +347,8 @@ def _roofline(
     from rtmobile_iree.bench.roofline import run_roofline
     from rtmobile_iree.bench.roofline_table import roofline_table
 
+    if (settings.values, settings.activations) != ("f32", "f32"):
+        raise InputError("--roofline: the bound is stated for f32; leave --values out")
     if settings.threads > 1:
         raise InputError(f"--roofline --threads {settings.threads}: it is one core's; use 1")
     with err.status("starting") as status:

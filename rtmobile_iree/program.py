@@ -26,7 +26,7 @@ from rtmobile_iree.values import rules_text
 if TYPE_CHECKING:
     from torch_mlir import ir
 
-    from rtmobile_iree.pipeline import Options
+    from rtmobile_iree.options import Options
 
 REPORT_KEY, INPUTS_KEY, TARGET_KEY = "rtmobile.report", "rtmobile.inputs", "rtmobile.target"
 # MLIR's element types -> NumPy's
@@ -162,7 +162,7 @@ def compile(
     """
     from rtmobile_iree.frontend import import_module
     from rtmobile_iree.iree_backend import compile_text
-    from rtmobile_iree.pipeline import Options
+    from rtmobile_iree.options import Options
 
     machine = get_target(target)
     options = Options(rules_text(values), activations, activation_error)

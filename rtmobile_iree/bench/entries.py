@@ -35,7 +35,13 @@ def make_entries(plan: Plan, target: str, folder: Path, progress: Progress) -> l
     for variant, contenders in _variants(plan, folder):
         if OURS in contenders:
             progress(f"compiling {plan.model} at {variant.rate}")
-            variant = variant.compiled(target, max(plan.steps), plan.dynamic_steps)
+            variant = variant.compiled(
+                target,
+                max(plan.steps),
+                plan.dynamic_steps,
+                values=plan.settings.values,
+                activations=plan.settings.activations,
+            )
         for steps in plan.steps:
             files = write_reference(variant, steps)
             entries += [_entry(variant, name, steps, plan, files) for name in contenders]
@@ -97,8 +103,14 @@ def _entry(
         prepare_s=variant.compile_s if ours else None,
         engine=peer.engine,
         version=version(peer.distribution),
-        values=peer.values,
+        values=_our_values(plan) if ours else peer.values,
         pattern=variant.pattern,
         threads=threads,
     )
     return Entry(task, measurement)
+
+
+def _our_values(plan: Plan) -> str:
+    """What our weights are, and what they are multiplied with where that is not f32."""
+    values, activations = plan.settings.values, plan.settings.activations
+    return values if activations == "f32" else f"{values} x {activations}"

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -64,13 +65,14 @@ class Variant:
     def weights_file(self) -> Path:
         return self.folder / "weights.pt"
 
-    def compiled(self, target: str, steps: int, dynamic_steps: bool) -> Variant:
-        """The same with its program compiled and saved."""
+    def compiled(self, target: str, steps: int, dynamic_steps: bool, **options: Any) -> Variant:
+        """The same with its program compiled and saved; `options`: those of `compile`."""
         from rtmobile_iree.program import compile
 
         source = Path(self.model) if is_file(self.model) else self.module
         start = time.perf_counter()
-        program = compile(source, self.example_inputs(steps), target, dynamic_steps)
+        inputs = self.example_inputs(steps)
+        program = compile(source, inputs, target, dynamic_steps, **options)
         seconds = time.perf_counter() - start
         path = self.folder / "program.vmfb"
         program.save(path)

@@ -18,6 +18,7 @@ from rtmobile_iree.bench.peers import (
 from rtmobile_iree.bench.peers.registry import DENSE
 from rtmobile_iree.bench.results import AS_IS
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.options import Options
 
 # They keep 1/9.9, 1/28.2 and 1/242.6 of the evaluation model's recurrent weights, as the paper's
 # tables have 1/10, 1/29 and 1/245.
@@ -39,6 +40,7 @@ class Settings:
         rounds: bursts of each contender.
         samples: means in a burst.
         sample_s: least seconds of one mean.
+        values, activations: of our programs, as in `rtmobile_iree.compile`.
     """
 
     against: tuple[str, ...] | None = None
@@ -48,9 +50,12 @@ class Settings:
     rounds: int = 7
     samples: int = 5
     sample_s: float = 0.03
+    values: str = "f32"
+    activations: str = "f32"
 
     def check(self) -> None:
         """Raises an `InputError` for a setting that cannot be measured."""
+        Options(self.values, self.activations)
         check_names([peer for peer in self.against or () if peer != ALL])
         for rate in self.rates or ():
             parse_rate(rate)

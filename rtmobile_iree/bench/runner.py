@@ -12,7 +12,7 @@ from pathlib import Path
 from rtmobile_iree.bench.entries import Entry, Progress, make_entries
 from rtmobile_iree.bench.machine import machine, versions
 from rtmobile_iree.bench.peers import OURS
-from rtmobile_iree.bench.peers.registry import F32, TOLERANCES
+from rtmobile_iree.bench.peers.registry import F32, TOLERANCES, tolerance
 from rtmobile_iree.bench.plan import Plan, Settings, make_plan, require_one
 from rtmobile_iree.bench.process import AbsentError, Worker, WorkerError
 from rtmobile_iree.bench.results import BenchResults, Measurement
@@ -115,7 +115,7 @@ def _prepared(worker: Worker, measurement: Measurement) -> Measurement:
         return replace(measurement, status=status, detail=str(error))
     except WorkerError as error:
         return replace(measurement, status="failed", detail=str(error))
-    right = ready.max_error <= TOLERANCES[measurement.values]
+    right = ready.max_error <= tolerance(measurement.values)
     return replace(
         measurement,
         status="ok" if right else "wrong",

@@ -13,6 +13,7 @@ from rtmobile_iree.passes.eliminate_dead_units import DEAD_UNITS
 from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.grouping import dense_group
 from rtmobile_iree.passes.lower import PACKED, read_packed
+from rtmobile_iree.passes.pack import VALUE_ERRORS
 from rtmobile_iree.passes.weights import walk
 from rtmobile_iree.report.encoding import MatrixReport, Report
 
@@ -39,9 +40,12 @@ def _packed_entries(op: ir.Operation, matrices: list[PackedMatrix]) -> list[Matr
     reasons = _reasons(op, len(matrices))
     attributes = op.attributes
     dead = ir.IntegerAttr(attributes[DEAD_UNITS]).value if DEAD_UNITS in attributes else 0
+    lost = [0.0] * len(matrices)
+    if VALUE_ERRORS in attributes:
+        lost = list(ir.DenseF64ArrayAttr(attributes[VALUE_ERRORS]))
     return [
-        replace(_entry(name, matrix, reason), dead_units=dead)
-        for name, matrix, reason in zip(names, matrices, reasons, strict=True)
+        replace(_entry(name, matrix, reason), dead_units=dead, value_error=error)
+        for name, matrix, reason, error in zip(names, matrices, reasons, lost, strict=True)
     ]
 
 
@@ -61,6 +65,7 @@ def _entry(name: str, matrix: PackedMatrix, reason: str) -> MatrixReport:
         csr_bytes=sizes.csr,
         loads_before=loads.before,
         loads_after=loads.after,
+        value_type=matrix.value_type,
     )
 
 

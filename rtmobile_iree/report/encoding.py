@@ -23,6 +23,8 @@ class MatrixReport:
         dense_bytes, csr_bytes: the same matrix stored dense, and in CSR.
         loads_before, loads_after: loads of x in one matvec, row by row and as laid out.
         dead_units: hidden units whose rows were dropped because nobody reads them.
+        value_type: how its weights are stored, one of `values.VALUE_TYPES`.
+        value_error: what rounding to that lost, relative to the matrix (see `relative_error`).
     """
 
     name: str
@@ -39,11 +41,13 @@ class MatrixReport:
     loads_before: int
     loads_after: int
     dead_units: int = 0
+    value_type: str = "f32"
+    value_error: float = 0.0
 
     @property
     def stored_bytes(self) -> int:
         """Bytes the matrix takes as compiled."""
-        if not self.encoded:
+        if not self.encoded and self.value_type == "f32":
             return self.dense_bytes
         return self.values_bytes + self.padding_bytes + self.index_bytes
 
@@ -87,7 +91,8 @@ class Report:
 
         table = Table(box=box.SIMPLE_HEAD)
         table.add_column("matrix")
-        for title in ("shape", "kept", "rate", "groups", "bytes", "dense", "CSR", "x loads"):
+        for title in ("shape", "kept", "rate", "groups", "type", "error", "bytes", "dense", "CSR",
+                      "x loads"):  # fmt: skip
             table.add_column(title, justify="right")
         for m in self.matrices:
             rate = f"{m.shape[0] * m.shape[1] / m.kept:.1f}x" if m.kept else "all"
@@ -97,6 +102,8 @@ class Report:
                 f"{m.kept:,}",
                 rate,
                 f"{m.groups:,}" if m.encoded else "dense",
+                m.value_type,
+                f"{m.value_error:.1e}" if m.value_error else "0",
                 f"{m.stored_bytes:,}",
                 f"{m.dense_bytes:,}",
                 f"{m.csr_bytes:,}",

@@ -20,6 +20,11 @@ F32, INT8 = "f32", "int8"
 TOLERANCES = {F32: 1e-4, INT8: 2e-2}
 
 
+def tolerance(values: str) -> float:
+    """Greatest error of outputs that may be timed; weights narrower than f32 get int8's."""
+    return TOLERANCES.get(values, TOLERANCES[INT8])
+
+
 @dataclass(frozen=True)
 class Peer:
     """One engine with one kind of weights.

@@ -1,0 +1,35 @@
+"""What a user may ask of the compiler beside the target. Data only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from rtmobile_iree.errors import InputError
+from rtmobile_iree.schedule import ACTIVATION_ERROR, check_activation_error
+from rtmobile_iree.values import parse_rules
+
+ACTIVATIONS = ("f32", "i8")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a user may ask of the compiler beside the target.
+
+    Attributes:
+        values: rules that give each matrix its value type, see `rtmobile_iree.values`.
+        activations: "f32", or "i8": what i8 matrices of recurrent layers are multiplied with is
+            quantized on the fly, and products are integer dot products.
+        activation_error: greatest absolute error of sigmoid and tanh.
+    """
+
+    values: str = "f32"
+    activations: str = "f32"
+    activation_error: float = ACTIVATION_ERROR
+
+    def __post_init__(self) -> None:
+        parse_rules(self.values)
+        check_activation_error(self.activation_error)
+        if self.activations not in ACTIVATIONS:
+            raise InputError(
+                f"activations {self.activations!r}; use one of {', '.join(ACTIVATIONS)}"
+            )
