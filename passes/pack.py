@@ -20,7 +20,6 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 from rtmobile_iree.dialects.constants import constant
 from rtmobile_iree.dialects.verify import scales_attribute
 from rtmobile_iree.passes.grouping import dense_group
@@ -34,12 +33,11 @@ from rtmobile_iree.passes.weights import (
 )
 from torch_mlir import ir
 
-from rtmobile_iree.bspc import Group, PackedMatrix, convert, pack, panels
+from rtmobile_iree.bspc import Group, PackedMatrix, convert, pack, unpack
 from rtmobile_iree.errors import EncodeError, FormatError
 from rtmobile_iree.values import (
     ValueRule,
     check_rules_used,
-    from_storage,
     parse_rules,
     relative_error,
     rule_for,
@@ -83,22 +81,10 @@ def narrow(matrix: PackedMatrix, rule: ValueRule, name: str) -> tuple[PackedMatr
             if rule.limit == np.inf:
                 raise EncodeError(f"bspc-pack: {name}: {error}") from error
             continue
-        lost = relative_error(matrix.values, _values(narrowed))
+        lost = relative_error(unpack(matrix), unpack(narrowed))
         if lost <= rule.limit:
             return narrowed, lost
     return matrix, 0.0
-
-
-def _values(matrix: PackedMatrix) -> NDArray[np.float32]:
-    """Stored values as f32, scales multiplied in."""
-    values = from_storage(matrix.values)
-    if matrix.scales.size:
-        for panel in panels(matrix):
-            part = values[panel.value_start :][: panel.columns * panel.height]
-            scales = np.zeros(panel.height, np.float32)
-            scales[: panel.rows] = matrix.scales[panel.row_start :][: panel.rows]
-            part.reshape(-1, panel.height)[:] *= scales
-    return values
 
 
 @dataclass(frozen=True)

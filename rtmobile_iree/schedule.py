@@ -44,6 +44,10 @@ class IntegerDot:
     zero_point: int
     compress: str | None = None
 
+    def lanes_a_row(self, height: int) -> int:
+        """Lanes that a row of a panel takes: several where its rows are fewer than the lanes."""
+        return max(1, self.lanes // height)
+
 
 def integer_dot(name: str, lanes: int) -> IntegerDot:
     """The instruction of a name in INTEGER_DOTS on registers of so many i32 lanes.

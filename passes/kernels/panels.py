@@ -32,7 +32,7 @@ from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
-from rtmobile_iree.schedule import IntegerDot, Schedule
+from rtmobile_iree.schedule import Schedule
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class PanelKernel:
         assert dot is not None
         assert quantized is not None
         index = (self.constants.index, fields["column_start"])
-        together = COLUMNS_A_LANE[which.kind] * _lanes_a_row(dot, which.height)
+        together = COLUMNS_A_LANE[which.kind] * dot.lanes_a_row(which.height)
         sizes = (inputs, e.mul(fields["columns"], together))
         for offset, target in zip(quantized.offsets, quantized.staged, strict=True):
             stage(e, dot, index, (quantized.buffer, offset), target, sizes, which.crowded)
@@ -228,7 +228,7 @@ class PanelKernel:
         assert dot is not None
         assert quantized is not None
         width = min(block, e.width)
-        registers, own_lanes = block // width, _lanes_a_row(dot, which.height)
+        registers, own_lanes = block // width, dot.lanes_a_row(which.height)
         source = self.constants.weights(which.kind)
         together = COLUMNS_A_LANE[which.kind] * own_lanes
         packed = ir.VectorType.get([width * together], element(which.kind))
@@ -327,10 +327,6 @@ class PanelKernel:
         for lane in reversed(range(width * len(sums))):
             place = e.load_index(self.constants.index, e.add(fields["out"], row + lane))
             e.store(e.lane(sums[lane // width], lane % width), target, e.add(offset, place))
-
-
-def _lanes_a_row(dot: IntegerDot, height: int) -> int:
-    return max(1, dot.lanes // height)
 
 
 def _staged(e: Emitter, vectors: Vectors, which: PanelClass, first: ir.Value) -> Vectors:

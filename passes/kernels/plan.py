@@ -224,7 +224,7 @@ def _kind(value_type: str, dot: IntegerDot | None) -> str:
 
 def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:
     """Columns of a row that stand side by side."""
-    lanes = dot.lanes // height if kind == "i8x4" and dot and height < dot.lanes else 1
+    lanes = dot.lanes_a_row(height) if kind == "i8x4" and dot else 1
     return COLUMNS_A_LANE.get(kind, 1) * lanes
 
 
@@ -275,7 +275,7 @@ def _row_constants(
         parts.append(np.zeros(height, np.float32))
         parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows]
     if dot is not None:
-        together = COLUMNS_A_LANE["i8x4"] * max(1, dot.lanes // height)
+        together = COLUMNS_A_LANE["i8x4"] * dot.lanes_a_row(height)
         sums = weights.reshape(-1, height, together).sum(axis=(0, 2), dtype=np.int32)
         parts.append((-dot.zero_point * sums).astype(np.int32).view(np.float32))
     return np.concatenate(parts)
