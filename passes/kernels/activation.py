@@ -86,18 +86,16 @@ def exp(e: Emitter, x: ir.Value, length: int, scale: float = 1.0) -> ir.Value:
     p = e.splat(highest, length)
     for coefficient in rest:
         p = e.fma(p, f, e.splat(coefficient, length))
-    return _times_power_of_two(p, shifted, length)
+    return _times_power_of_two(e, p, shifted, length)
 
 
-def _times_power_of_two(p: ir.Value, shifted: ir.Value, length: int) -> ir.Value:
+def _times_power_of_two(e: Emitter, p: ir.Value, shifted: ir.Value, length: int) -> ir.Value:
     """p * 2^n, n in the low bits of `shifted`: added to p's exponent field.
 
     The shift drops the bits of ROUND, which are all above the lowest 9.
     """
-    bits = ir.VectorType.get([length], ir.IntegerType.get_signless(32))
-    places = ir.IntegerAttr.get(bits.element_type, MANTISSA_BITS)
-    places = arith.constant(bits, ir.DenseElementsAttr.get_splat(bits, places))
-    n = arith.shli(arith.bitcast(bits, shifted), places)
+    bits = e.integers(length)
+    n = arith.shli(arith.bitcast(bits, shifted), e.integer_splat(MANTISSA_BITS, length))
     return arith.bitcast(p.type, arith.addi(arith.bitcast(bits, p), n))
 
 
