@@ -1,0 +1,5 @@
+"""`python -m rtmobile_iree.cli`."""
+
+from rtmobile_iree.cli import main
+
+main()

@@ -1,0 +1,119 @@
+"""What several commands share: their options, the consoles, and how text is read."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from rtmobile_iree.errors import InputError
+
+if TYPE_CHECKING:
+    from rtmobile_iree.program import Program
+    from rtmobile_iree.report.encoding import Report
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Block-structured pruning of recurrent networks, compiled by IREE.",
+)
+err = Console(stderr=True)
+
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="package.module:callable, FILE.pt2 or FILE.mlir")
+]
+ExampleInputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--example-input",
+        help="One forward() argument, as f32[1,30,40]; repeat it for each. "
+        "Not needed where the model has example_inputs(steps).",
+    ),
+]
+Values = Annotated[
+    str,
+    typer.Option(
+        help="How weights are stored: f32, f16, bf16, i8, or rules by name with commas: "
+        "'*.weight_hh_*=i8,*=0.002'; a number is the greatest relative error."
+    ),
+]
+Activations = Annotated[
+    str, typer.Option(help="f32, or i8: inputs of i8 weights are quantized as they come.")
+]
+TargetName = Annotated[str, typer.Option("--target", help="Machine to compile for.")]
+Prune = Annotated[str | None, typer.Option(help="Prune first: column rate x row rate, as 16x2.")]
+
+
+def compiled(
+    model: str,
+    target: str,
+    prune: str | None,
+    example_input: Sequence[str],
+    dynamic_steps: bool,
+    **options: Any,
+) -> Program:
+    """MODEL compiled, with a spinner; `options` are those of `rtmobile_iree.compile`."""
+    from rtmobile_iree.model_source import example_inputs, load_model
+    from rtmobile_iree.program import compile as compile_program
+
+    source = load_model(model)
+    inputs: tuple[Any, ...] | None = None
+    if isinstance(source, Path):
+        if prune is not None:
+            raise InputError(f"--prune needs package.module:callable; {source} is a file")
+        if example_input:
+            inputs = example_inputs(None, example_input)
+    else:
+        inputs = example_inputs(source, example_input)
+        source = _pruned(source, prune)
+    with err.status("compiling") as status:
+        return compile_program(
+            source,
+            inputs,
+            target,
+            dynamic_steps,
+            progress=status.update,
+            **options,
+        )
+
+
+def _pruned(module: Any, rate: str | None) -> Any:
+    """The module, pruned in place when a rate is given."""
+    from rtmobile_iree import prune as prune_module
+    from rtmobile_iree.bench.models import parse_rate
+
+    if rate is not None:
+        columns, rows = parse_rate(rate)
+        prune_module(module, column_rate=columns, row_rate=rows)
+    return module
+
+
+def print_report(report: Report) -> None:
+    """The report: its table, and a line for each matrix that stayed dense and why."""
+    console().print(str(report), highlight=False, markup=False, soft_wrap=True)
+
+
+def console(width: int = 140) -> Console:
+    """Standard output; as wide as the tables need where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else width)
+
+
+def names(text: str) -> list[str]:
+    """The parts of a list with commas."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def whole_number(option: str, text: str) -> int:
+    """A whole number from 1.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not text.isdecimal() or not int(text):
+        raise InputError(f"{option} {text!r}: use whole numbers from 1")
+    return int(text)
