@@ -294,7 +294,7 @@ def test_a_full_disk(folder, capsys, monkeypatch):
     def full(path, data):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(cli, "write_atomically", full)
+    monkeypatch.setattr(cli.prune, "write_atomically", full)
     line = mistake(capsys, "prune", TINY, "--output", "x.pt")
     assert line == "rtmobile: x.pt: No space left on device"
 
