@@ -26,7 +26,14 @@ import numpy as np
 from rtmobile_iree.dialects.constants import constant, constant_array, element_type
 from rtmobile_iree.dialects.verify import PACKED_ARRAYS, packed_matrix
 from rtmobile_iree.passes.kernels.cells import Layer, PlanCell
-from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch, dynamic_dims
+from rtmobile_iree.passes.kernels.control import LINE
+from rtmobile_iree.passes.kernels.dispatch import (
+    Binding,
+    define_kernel,
+    dispatch,
+    dynamic_dims,
+    zeros,
+)
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.gru import plan_gru
 from rtmobile_iree.passes.kernels.lstm import plan_lstm
@@ -34,9 +41,9 @@ from rtmobile_iree.passes.kernels.matmul import emit_matmul, plan_matmul
 from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool
 from rtmobile_iree.passes.kernels.rnn import plan_rnn_relu, plan_rnn_tanh
-from rtmobile_iree.passes.kernels.stack import StackBuffers, StackKernel, scratch_elements
 from rtmobile_iree.passes.kernels.stack_plan import StackPlan, plan_stack
 from rtmobile_iree.passes.kernels.values import element
+from rtmobile_iree.passes.kernels.workers import Arguments, StackRun, words
 from rtmobile_iree.passes.weights import walk
 from torch_mlir import ir
 from torch_mlir.dialects import arith, tensor
@@ -62,7 +69,7 @@ class LowerPass:
 
     Attributes:
         vector_width: f32 elements in one vector register of the target.
-        accumulators, vector_tile, time_chunk, activation_error: see `Schedule`.
+        accumulators, vector_tile, time_chunk, workers, activation_error: see `Schedule`.
         integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
         parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
@@ -73,6 +80,7 @@ class LowerPass:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    workers: int = 1
     expand: bool = False
     integer_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
@@ -86,6 +94,7 @@ class LowerPass:
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
+            self.workers,
             self.expand,
             dot,
             self.activation_error,
@@ -163,27 +172,38 @@ def _lower_stack(
     plan = plan_stack(pool, layers, cell, shapes, schedule)
     pool_bindings = _pool_bindings(pool)
     emit = Emitter(schedule.vector_width, schedule.activation_error)
-    f32, states = emit.f32, range(len(shapes))
+    f32, states, shared = emit.f32, range(len(shapes)), words(plan) * LINE
     bindings = [
         Binding(f32, plan.batch * plan.inputs, 0, True),
         *(Binding(f32, 0, plan.state_elements(i), True) for i in states),
         *pool_bindings,
+        *([Binding(ir.IntegerType.get_signless(32), 0, shared, False)] if shared else []),
         Binding(f32, plan.batch * plan.outputs, 0, False),
         *(Binding(f32, 0, plan.state_elements(i), False) for i in states),
-        Binding(f32, plan.per_slot, plan.fixed, False),
+        Binding(f32, *plan.most_scratch(), False),
     ]
     if plan.byte_pitch:
-        per_slot = plan.batch * plan.byte_pitch
-        bindings.append(Binding(element("i8"), per_slot, plan.staging, False))
+        per_slot, fixed = plan.batch * plan.byte_pitch, plan.staging
+        most = (plan.sharing.workers * per_slot, plan.sharing.workers * fixed)
+        bindings.append(Binding(element("i8"), *most, False))
 
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
-        given, arrays, made = _split(buffers, len(inputs), len(pool_bindings))
+        counts = (len(inputs), len(pool_bindings), int(shared > 0))
+        given, arrays, control, made = _split(buffers, *counts)
         y, *next_states, scratch = made[: len(shapes) + 2]
-        quantized = made[-1] if plan.byte_pitch else None
-        io = StackBuffers(given[0], given[1:], y, tuple(next_states), scratch, quantized)
-        StackKernel(emit, schedule, plan, _constants(pool, arrays), io, steps).body()
+        arguments = Arguments(
+            given[0],
+            given[1:],
+            y,
+            tuple(next_states),
+            scratch,
+            made[-1] if plan.byte_pitch else None,
+            control[0] if control else None,
+        )
+        StackRun(emit, schedule, plan, _constants(pool, arrays), arguments, steps).body()
 
-    define_kernel(block, name, bindings, body)
+    sharing = (plan.sharing.workers, plan.sharing.least_steps)
+    define_kernel(block, name, bindings, body, sharing)
     with ir.InsertionPoint(chain[-1]):
         call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan)
     for before, after in zip(chain[-1].results, call.results, strict=False):
@@ -206,19 +226,20 @@ def _dispatch_stack(
     dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]
     steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
     dynamic = ir.ShapedType.get_dynamic_size()
+    e = Emitter(1)
+    slots = plan.slots(e, steps)
+    scratch = ir.RankedTensorType.get([dynamic], e.f32)
     results = [
         (y_type, dims),
         *((kind, []) for kind in state_types),
-        (
-            ir.RankedTensorType.get([dynamic], ir.F32Type.get()),
-            [scratch_elements(plan, steps, plan.per_slot, plan.fixed)],
-        ),
+        (scratch, [plan.scratch_elements(e, slots)]),
     ]
     if plan.byte_pitch:
-        bytes_type = ir.RankedTensorType.get([dynamic], element("i8"))
-        size = scratch_elements(plan, steps, plan.batch * plan.byte_pitch, plan.staging)
-        results.append((bytes_type, [size]))
-    return dispatch(name, steps, arguments, results)
+        size = e.mul(plan.byte_elements(e, slots), plan.sharing.workers)
+        results.append((ir.RankedTensorType.get([dynamic], element("i8")), [size]))
+    shared = words(plan) * LINE
+    control = zeros(shared) if shared else None
+    return dispatch(name, steps, arguments, results, control)
 
 
 def _layer(op: ir.Operation) -> Layer:

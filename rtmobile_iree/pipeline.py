@@ -16,6 +16,8 @@ from rtmobile_iree.schedule import INTEGER_DOTS
 from rtmobile_iree.targets import Target
 
 DEFAULTS = Options()
+# steps projected at once; fewer where layers run beside each other, one chunk apart
+TIME_CHUNK, SHARED_TIME_CHUNK = 16, 4
 
 
 def layout_pipeline(options: Options = DEFAULTS) -> tuple[Any, ...]:
@@ -48,6 +50,8 @@ def cpu_pipeline(target: Target, options: Options = DEFAULTS) -> tuple[Any, ...]
         LowerPass(
             vector_width=target.vector_width,
             accumulators=target.vector_registers // 2,
+            time_chunk=TIME_CHUNK if options.threads == 1 else SHARED_TIME_CHUNK,
+            workers=options.threads,
             expand=target.expand,
             integer_dot=dot,
             activation_error=options.activation_error,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from rtmobile_iree.options import Options
 
 REPORT_KEY, INPUTS_KEY, TARGET_KEY = "rtmobile.report", "rtmobile.inputs", "rtmobile.target"
+SHARED_DRIVER = "local-task"
 # MLIR's element types -> NumPy's
 DTYPES = {
     "f32": "float32", "f64": "float64", "f16": "float16",
@@ -138,6 +139,7 @@ def compile(
     values: str | Mapping[str, str | float] = "f32",
     activations: str = "f32",
     activation_error: float = ACTIVATION_ERROR,
+    threads: int = 1,
     progress: Progress = lambda step: None,
     driver: str | None = None,
 ) -> Program:
@@ -154,8 +156,12 @@ def compile(
             error (see `rtmobile_iree.values`). The report gives each matrix's error.
         activations: "f32", or "i8": the inputs of i8 matrices are quantized as they come.
         activation_error: greatest absolute error of sigmoid and tanh; fewer operations for more.
+        threads: most threads a recurrent layer stack may use. More than one needs IREE's
+            local-task driver, which takes longer to start a call: worth it for chunks of steps of
+            models that are large still, not for single steps.
         progress: called with a few words before each stage.
-        driver: IREE HAL driver the program is loaded on; the target's when None.
+        driver: IREE HAL driver the program is loaded on; the target's when None, and local-task
+            for several threads.
 
     Raises:
         RTMobileError: see its subclasses: what cannot be compiled, and what would work.
@@ -165,14 +171,14 @@ def compile(
     from rtmobile_iree.options import Options
 
     machine = get_target(target)
-    options = Options(rules_text(values), activations, activation_error)
+    options = Options(rules_text(values), activations, activation_error, threads)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
     specs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
     text = lower_module(imported.module, specs, target, options, progress)
     progress("compiling with IREE")
     vmfb = compile_text(text, machine)
-    return Program(vmfb, driver=driver or machine.driver)
+    return Program(vmfb, driver=driver or (machine.driver if threads == 1 else SHARED_DRIVER))
 
 
 def lower_module(
@@ -216,7 +222,8 @@ def load(path: str | os.PathLike[str], *, driver: str = "local-sync") -> Program
 
     Args:
         path: a .vmfb written by `Program.save`.
-        driver: IREE HAL driver to run it on.
+        driver: IREE HAL driver to run it on; "local-task" for one compiled for several threads
+            (on "local-sync" it runs on one).
 
     Raises:
         InputError: no such file, or not such a module.

@@ -14,6 +14,7 @@ FMA_IN_FLIGHT = 8  # latency 4 cycles x 2 FMA a cycle on the cores we know (Zen 
 ACTIVATION_ERROR = 1e-6
 # f32 arithmetic alone makes errors of 3e-7; over a tenth a gate is hardly a gate
 ACTIVATION_ERRORS = (4e-7, 0.1)
+MOST_WORKERS = 32  # of a kernel; `passes/kernels/team.py` counts them in 6 bits
 PARTS = ("project", "recur", "gates")  # W_ih x; W_hh h; activations and states
 
 
@@ -82,6 +83,7 @@ class Schedule:
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: steps whose input projection is computed before the scan runs over them.
+        workers: most workers a recurrent kernel is shared out to.
         expand: whether the target expands a register under a mask.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
         activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
@@ -93,6 +95,7 @@ class Schedule:
     accumulators: int = 16
     vector_tile: int = 4
     time_chunk: int = 16
+    workers: int = 1
     expand: bool = False
     dot: IntegerDot | None = None
     activation_error: float = ACTIVATION_ERROR
@@ -105,6 +108,8 @@ class Schedule:
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
         if self.time_chunk < 1:
             raise TargetError(f"schedule: time_chunk = {self.time_chunk}; use 1 or more")
+        if not 1 <= self.workers <= MOST_WORKERS:
+            raise TargetError(f"schedule: workers = {self.workers}; use 1 to {MOST_WORKERS}")
         if self.expand and self.vector_width not in (8, 16):
             raise TargetError(f"schedule: no expansion of {self.vector_width} lanes, only 8 or 16")
         check_activation_error(self.activation_error)

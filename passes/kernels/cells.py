@@ -58,6 +58,14 @@ class Scratch:
         self.per_slot += elements + -elements % ALIGN
         return start
 
+    def at_slots(self, e: Emitter, slots: ir.Value, start: int) -> ir.Value:
+        """Offset of what `take_per_slot` returned, when there are so many slots (index value)."""
+        return e.add(e.mul(slots, start), self.fixed)
+
+    def elements(self, e: Emitter, slots: ir.Value) -> ir.Value:
+        """Size of it all (index value)."""
+        return self.at_slots(e, slots, self.per_slot)
+
 
 @dataclass(frozen=True, eq=False)
 class GateRows:
@@ -89,33 +97,40 @@ class StepVectors:
     """Where one step of one batch entry finds its vectors: flat memrefs and offsets (index values).
 
     Attributes:
-        gi, gh: offsets in scratch.
+        sums: where gi and gh stand.
+        gi, gh: offsets in it.
+        scratch: where the cell's own buffers stand.
         states: (memref, offset) of each state: the layer's h, then its c where it has one. The
             stack kernel writes h; everything else is the cell's.
         ih, hh: how gi and gh are read; None where they have no gaps.
     """
 
     constants: Constants
-    scratch: ir.Value
+    sums: ir.Value
     gi: ir.Value
     gh: ir.Value
+    scratch: ir.Value
     states: tuple[tuple[ir.Value, ir.Value], ...]
     ih: Expansion | None
     hh: Expansion | None
 
     def gates(self, e: Emitter, at: ir.Value, size: int) -> tuple[ir.Value, ir.Value]:
         """gi and gh of gates [at, at + size)."""
-        gi = self.read(e, self.ih, self.gi, at, size)
-        return gi, self.read(e, self.hh, self.gh, at, size)
+        gi = self.read(e, self.ih, (self.sums, self.gi), at, size)
+        return gi, self.read(e, self.hh, (self.sums, self.gh), at, size)
 
     def read(
-        self, e: Emitter, expansion: Expansion | None, start: ir.Value, at: ir.Value, size: int
+        self,
+        e: Emitter,
+        expansion: Expansion | None,
+        vector: tuple[ir.Value, ir.Value],
+        at: ir.Value,
+        size: int,
     ) -> ir.Value:
-        """Entries [at, at + size) of a vector that starts at `start` of scratch."""
+        """Entries [at, at + size) of a vector (memref and offset)."""
         if expansion is None:
-            return e.vload(self.scratch, e.add(start, at), size)
-        constants = (self.constants.index, self.constants.values)
-        return expansion.load(e, constants, (self.scratch, start), at)
+            return e.vload(vector[0], e.add(vector[1], at), size)
+        return expansion.load(e, (self.constants.index, self.constants.values), vector, at)
 
     def state(self, e: Emitter, number: int, unit: ir.Value, size: int) -> ir.Value:
         """Units [unit, unit + size) of a state."""

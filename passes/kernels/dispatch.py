@@ -5,7 +5,7 @@ MLIR: what crosses into IREE is text, and IREE parses and verifies it there. A k
 
     func @name() { n = push constant 0; buffers = bindings as flat memrefs; body(n, buffers) }
 
-with one i32 push constant n (steps or vectors) and one workgroup.
+with one i32 push constant n (steps or vectors) and one workgroup, or several for large n.
 """
 
 from __future__ import annotations
@@ -32,8 +32,19 @@ class Binding:
 Body = Callable[[ir.Value, Sequence[ir.Value]], None]
 
 
-def define_kernel(block: ir.Block, name: str, bindings: Sequence[Binding], body: Body) -> None:
-    """Creates `hal.executable.source @name`, holding `func @name`, at the start of a block."""
+def define_kernel(
+    block: ir.Block,
+    name: str,
+    bindings: Sequence[Binding],
+    body: Body,
+    workgroups: tuple[int, int] = (1, 0),
+) -> None:
+    """Creates `hal.executable.source @name`, holding `func @name`, at the start of a block.
+
+    Args:
+        bindings: in the order of the dispatch: its arguments, then its results but the tied one.
+        workgroups: how many run, and from which n on; else one does.
+    """
     access = ["#hal.pipeline.binding<storage_buffer" + (", ReadOnly>" if b.read_only else ">")
               for b in bindings]  # fmt: skip
     layout = ir.Attribute.parse(
@@ -44,7 +55,7 @@ def define_kernel(block: ir.Block, name: str, bindings: Sequence[Binding], body:
     source.attributes["sym_visibility"] = ir.StringAttr.get("private")
     inside = source.regions[0].blocks.append()
     with ir.InsertionPoint(inside):
-        _export(name, layout)
+        _export(name, layout, workgroups)
         module = ir.Operation.create("builtin.module", regions=1)
         ir.Operation.create("hal.executable.source_end")
     with ir.InsertionPoint(module.regions[0].blocks.append()):
@@ -52,7 +63,8 @@ def define_kernel(block: ir.Block, name: str, bindings: Sequence[Binding], body:
         kernel.attributes["translation_info"] = ir.Attribute.parse(TRANSLATION)
     with ir.InsertionPoint(kernel.add_entry_block()):
         items = _push_constant(layout)
-        body(items, [_subspan(layout, i, b, items) for i, b in enumerate(bindings)])
+        buffers = [_subspan(layout, i, b, items) for i, b in enumerate(bindings)]
+        body(items, buffers)
         func.ReturnOp([])
 
 
@@ -61,24 +73,47 @@ def dispatch(
     items: ir.Value,
     arguments: Sequence[ir.Value],
     results: Sequence[tuple[ir.RankedTensorType, Sequence[ir.Value]]],
+    in_place: ir.Value | None = None,
 ) -> ir.Operation:
-    """Calls a kernel. `results`: each type with the values of its dynamic dims."""
+    """Calls a kernel.
+
+    Args:
+        results: each type with the values of its dynamic dims.
+        in_place: one more argument that the kernel also writes, of static shape.
+    """
     items_i32 = arith.index_cast(ir.IntegerType.get_signless(32), items)
     argument_dims = [dim for value in arguments for dim in dynamic_dims(value)]
     result_dims = [dim for _, dims in results for dim in dims]
     entry = ir.Attribute.parse(f"[@{name}::@{name}]")
-    segments = [1, 1 + len(arguments), len(argument_dims), len(result_dims)]
-    untied = ir.IntegerAttr.get(ir.IndexType.get(), -1)
+    given = [items_i32, *arguments]
+    types, tied = [kind for kind, _ in results], [-1] * len(results)
+    if in_place is not None:
+        types.append(in_place.type)
+        tied.append(len(given))
+        given.append(in_place)
+    segments = [1, len(given), len(argument_dims), len(result_dims)]
     return ir.Operation.create(
         "flow.dispatch",
-        results=[kind for kind, _ in results],
-        operands=[items, items_i32, *arguments, *argument_dims, *result_dims],
+        results=types,
+        operands=[items, *given, *argument_dims, *result_dims],
         attributes={
             "entry_points": entry,
             "operandSegmentSizes": ir.DenseI32ArrayAttr.get(segments),
-            "tied_operands": ir.ArrayAttr.get([untied] * len(results)),
+            "tied_operands": ir.ArrayAttr.get(
+                [ir.IntegerAttr.get(ir.IndexType.get(), number) for number in tied]
+            ),
         },
     )
+
+
+def zeros(elements: int) -> ir.Value:
+    """tensor<elements x i32> of zeros, made anew for every call."""
+    i32 = ir.IntegerType.get_signless(32)
+    return ir.Operation.create(
+        "flow.tensor.splat",
+        results=[ir.RankedTensorType.get([elements], i32)],
+        operands=[arith.constant(i32, 0)],
+    ).result
 
 
 def dynamic_dims(value: ir.Value) -> list[ir.Value]:
@@ -95,7 +130,7 @@ def _create(op: str, symbol: str, ip: ir.InsertionPoint, regions: int) -> ir.Ope
     return ir.Operation.create(op, attributes=attributes, regions=regions, ip=ip)
 
 
-def _export(name: str, layout: ir.Attribute) -> None:
+def _export(name: str, layout: ir.Attribute, workgroups: tuple[int, int]) -> None:
     index = ir.IndexType.get()
     export = ir.Operation.create(
         "hal.executable.export",
@@ -109,7 +144,12 @@ def _export(name: str, layout: ir.Attribute) -> None:
     block = export.regions[0].blocks.append(ir.Type.parse("!hal.device"), index)
     with ir.InsertionPoint(block):
         one = arith.constant(index, 1)
-        ir.Operation.create("hal.return", operands=[one, one, one])
+        count, (most, least_items) = one, workgroups
+        if most > 1:
+            least = arith.constant(index, least_items)
+            is_enough = arith.cmpi(arith.CmpIPredicate.uge, block.arguments[1], least)
+            count = arith.select(is_enough, arith.constant(index, most), one)
+        ir.Operation.create("hal.return", operands=[count, one, one])
 
 
 def _push_constant(layout: ir.Attribute) -> ir.Value:

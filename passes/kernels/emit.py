@@ -73,6 +73,16 @@ class Emitter:
     def min(self, left: ir.Value, right: ir.Value) -> ir.Value:
         return arith.minui(left, right)
 
+    def view(self, source: ir.Value, offset: ir.Value, length: ir.Value) -> ir.Value:
+        """source[offset : offset + length] as a memref of its own."""
+        dynamic = ir.ShapedType.get_dynamic_size()
+        layout = ir.StridedLayoutAttr.get(dynamic, [1])
+        element = ir.MemRefType(source.type).element_type
+        return memref.SubViewOp(
+            ir.MemRefType.get([dynamic], element, layout),
+            source, [offset], [length], [], [dynamic], [dynamic], [1],
+        ).result  # fmt: skip
+
     def load(self, source: ir.Value, offset: ir.Value) -> ir.Value:
         return memref.load(source, [offset])
 

@@ -174,7 +174,7 @@ class BlockedGRUCell(Cell):
         def new_gate(i: ir.Value) -> None:
             at = e.add(i, n_start)
             gi_n, gh_n = step.gates(e, at, e.width)
-            r = step.read(e, self.r_of_n, e.index(self.results), i, e.width)
+            r = step.read(e, self.r_of_n, (scratch, e.index(self.results)), i, e.width)
             put(at, tanh(e, e.fma(r, gh_n, gi_n), e.width))
 
         e.loop(0, n_start, e.width, [], sum_sigmoid)
@@ -182,9 +182,9 @@ class BlockedGRUCell(Cell):
 
     def units(self, e: Emitter, step: StepVectors, unit: ir.Value, size: int) -> ir.Value:
         """The next state of units [unit, unit + size): n + z * (h - n)."""
-        _, z_start, n_start, _ = self.starts
-        z = step.read(e, self.z_of_units, e.index(self.results + z_start), unit, size)
-        n = step.read(e, self.n_of_units, e.index(self.results + n_start), unit, size)
+        z_at, n_at = (e.index(self.results + start) for start in self.starts[1:3])
+        z = step.read(e, self.z_of_units, (step.scratch, z_at), unit, size)
+        n = step.read(e, self.n_of_units, (step.scratch, n_at), unit, size)
         return e.fma(z, arith.subf(step.state(e, 0, unit, size), n), n)
 
 

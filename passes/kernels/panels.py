@@ -28,6 +28,7 @@ from rtmobile_iree.passes.kernels.dots import (
 )
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, TABLE_FIELDS, MatrixPlan, PanelClass
+from rtmobile_iree.passes.kernels.team import Team
 from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
@@ -73,11 +74,12 @@ Fields = dict[str, ir.Value]
 
 @dataclass(frozen=True)
 class PanelKernel:
-    """Emits matrix-times-vectors over one matrix plan."""
+    """Emits matrix-times-vectors over one matrix plan; all panels, or a team member's share."""
 
     emit: Emitter
     schedule: Schedule
     constants: Constants
+    team: Team | None = None
 
     def matvec(self, matrix: MatrixPlan, vectors: Vectors) -> None:
         """All panels of a matrix, for one tile of vectors."""
@@ -90,7 +92,7 @@ class PanelKernel:
                 own = _staged(e, vectors, which, first) if staged else vectors
                 self._panel(which, self._fields(which, panel), own)
 
-            e.loop(0, which.count, 1, [], body)
+            self._each_panel(which, body)
 
     def matmul(
         self,
@@ -123,7 +125,11 @@ class PanelKernel:
                     e.loop(0, count, 1, [], stage_one)
                 self._tiles(count, tile)
 
-            e.loop(0, which.count, 1, [], body)
+            self._each_panel(which, body)
+
+    def _each_panel(self, which: PanelClass, body: Callable[[ir.Value], None]) -> None:
+        first, stop = (0, which.count) if self.team is None else self.team.share(which.count)
+        self.emit.loop(first, stop, 1, [], body)
 
     def _tiles(self, count: ir.Value, run: Callable[[ir.Value, int], None]) -> None:
         """run(first, size) over [0, count): as many as fit of 4 vectors, say, then of 2, then 1."""
@@ -154,7 +160,7 @@ class PanelKernel:
             own = _staged(e, vectors, which, e.mul(panel, vectors.count))
             self._stage(which, self._fields(which, panel), inputs, own)
 
-        e.loop(0, which.count, 1, [], body)
+        self._each_panel(which, body)
         return True
 
     def _stage(self, which: PanelClass, fields: Fields, inputs: int, vectors: Vectors) -> None:

@@ -10,8 +10,8 @@
                 y[t] = h
 
 The cell (cells.py) is a GRU's, an LSTM's or a plain RNN's. Rows pruned from a matrix have no panel:
-their outputs hold the bias from the start and are never written. The states live in the result
-buffers; gi, gh and the sequence between layers in scratch.
+their outputs hold the bias from the start and are never written. gi, gh and the sequence between
+layers stand in scratch. Who runs the chunks, and where the states live meanwhile, is `workers`'s.
 Source: the fused scan is RTMobile's (arXiv 2002.11474, IV-B).
 """
 
@@ -25,7 +25,8 @@ from rtmobile_iree.passes.kernels.dots import Quantized, quantize
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.panels import Constants, PanelKernel, Vectors
 from rtmobile_iree.passes.kernels.plan import MatrixPlan
-from rtmobile_iree.passes.kernels.stack_plan import LayerPlan, Projection, StackPlan
+from rtmobile_iree.passes.kernels.stack_plan import LayerPlan, StackPlan, Turns
+from rtmobile_iree.passes.kernels.team import Team
 from torch_mlir import ir
 
 from rtmobile_iree.schedule import Schedule
@@ -33,17 +34,23 @@ from rtmobile_iree.schedule import Schedule
 
 @dataclass(frozen=True)
 class StackBuffers:
-    """Flat f32 memrefs: x [T, B, I], states [L, B, .] in; y [T, B, P], states, scratch out.
+    """Flat memrefs of one worker; f32 but for the last.
 
     Attributes:
+        x: [steps of a chunk, B, I], the first layer's input.
+        states: [L, B, .] each, replaced step by step.
+        sums: the shared part of scratch, gi and gh.
+        own: this worker's part of scratch.
+        y: [steps of a chunk, B, P], the last layer's output; None where it stays in `own`, in the
+            sequence.
         quantized: i8 scratch [slots, B, byte_pitch], where some inputs are quantized.
     """
 
     x: ir.Value
     states: tuple[ir.Value, ...]
-    y: ir.Value
-    next_states: tuple[ir.Value, ...]
-    scratch: ir.Value
+    sums: ir.Value
+    own: ir.Value
+    y: ir.Value | None
     quantized: ir.Value | None = None
 
 
@@ -52,7 +59,7 @@ class Rows:
     """One vector a batch entry: [B, pitch] from an offset of a flat memref."""
 
     buffer: ir.Value
-    start: int
+    start: ir.Value | int
     pitch: int
 
 
@@ -60,81 +67,84 @@ class Rows:
 Target = Callable[[ir.Value], tuple[ir.Value, ir.Value]]
 
 
-def scratch_elements(plan: StackPlan, steps: ir.Value, per_slot: int, fixed: int) -> ir.Value:
-    """Size of a scratch buffer for a call of `steps` steps (index value)."""
-    e = Emitter(1)
-    slots = e.min(steps, e.index(plan.time_chunk))
-    return e.add(e.mul(slots, per_slot), fixed)
-
-
 @dataclass(frozen=True)
 class StackKernel:
-    """Emits the loop nest of the module docstring for one stack plan; `steps`: T (index value)."""
+    """Emits the loop nest of the module docstring for some layers of a stack plan.
+
+    Attributes:
+        layers: those it runs, in order.
+        steps: T (index value).
+        team: those who share the work of a chunk; None where this worker is alone.
+    """
 
     emit: Emitter
     schedule: Schedule
     plan: StackPlan
+    layers: Sequence[LayerPlan]
     constants: Constants
     buffers: StackBuffers
     steps: ir.Value
+    team: Team | None = None
 
-    def body(self) -> None:
-        """The whole kernel."""
+    def prepare_sums(self) -> None:
+        """Writes what gi and gh hold of pruned rows: once a dispatch, no panel will."""
         e, plan = self.emit, self.plan
-        zero = e.index(0)
-        both = zip(self.buffers.states, self.buffers.next_states, strict=True)
-        for number, (before, after) in enumerate(both):
-            e.copy(before, zero, after, zero, plan.state_elements(number))
-        for layer in plan.layers:
-            self._prepare(layer)
+        for layer in self.layers:
+            if layer.ih_start is not None:
+                vectors = e.mul(self._slots(), plan.batch)
+                self._fill(layer.ih_start, self._gi(layer), vectors, layer.ih.outputs)
+            if layer.hh_start is not None:
+                self._fill_turns(layer.hh_start, layer.gh, layer.hh.outputs)
+            projection = layer.projection
+            if projection is not None and projection.start is not None:
+                self._fill_turns(projection.start, projection.outputs, plan.outputs)
 
-        def one_chunk(first: ir.Value) -> None:
-            count = e.min(e.sub(self.steps, first), e.index(plan.time_chunk))
-            for number, layer in enumerate(plan.layers):
-                if "project" in self.schedule.parts:
-                    self._project(layer, number == 0, first, count)
-                self._scan(layer, number == len(plan.layers) - 1, first, count)
+    def prepare_own(self) -> None:
+        """Writes what the cells need in this worker's scratch, once a dispatch."""
+        for layer in self.layers:
+            layer.cell.prepare(self.emit, self.constants, self.buffers.own)
 
-        e.loop(0, self.steps, plan.time_chunk, [], one_chunk)
+    def chunk(self, count: ir.Value) -> None:
+        """So many steps of its layers."""
+        last = len(self.layers) - 1
+        for number, layer in enumerate(self.layers):
+            if "project" in self.schedule.parts:
+                self._project(layer, number == 0, count)
+            self._scan(layer, number == last, count)
 
     def _slots(self) -> ir.Value:
-        return self.emit.min(self.steps, self.emit.index(self.plan.time_chunk))
+        return self.plan.slots(self.emit, self.steps)
 
-    def _per_slot(self, start: int) -> ir.Value:
-        """Scratch offset of a buffer in the part that grows with the slots."""
-        e = self.emit
-        return e.add(e.mul(self._slots(), start), self.plan.fixed)
+    def _gi(self, layer: LayerPlan) -> ir.Value:
+        return self.plan.shared.at_slots(self.emit, self._slots(), layer.gi)
 
-    def _prepare(self, layer: LayerPlan) -> None:
-        """Writes, once a dispatch, whatever no panel and no cell will write."""
-        e, batch = self.emit, self.plan.batch
-        if layer.ih_start is not None:
-            vectors = e.mul(self._slots(), batch)
-            self._fill(layer.ih_start, self._per_slot(layer.gi), vectors, layer.ih.outputs)
-        if layer.hh_start is not None:
-            self._fill(layer.hh_start, e.index(layer.gh), e.index(batch), layer.hh.outputs)
-        projection = layer.projection
-        if projection is not None and projection.start is not None:
-            outputs = e.index(projection.outputs)
-            self._fill(projection.start, outputs, e.index(batch), self.plan.outputs)
-        layer.cell.prepare(e, self.constants, self.buffers.scratch)
+    def sequence(self) -> ir.Value:
+        return self.plan.own.at_slots(self.emit, self._slots(), self.plan.sequence)
+
+    def _input_scales(self) -> ir.Value:
+        return self.plan.own.at_slots(self.emit, self._slots(), self.plan.input_scales)
+
+    def _fill_turns(self, start: int, target: Turns, length: int) -> None:
+        batch = self.emit.index(self.plan.batch)
+        for turn in range(target.count):
+            self._fill(start, self.emit.index(target.start + turn * target.size), batch, length)
 
     def _fill(self, start: int, target: ir.Value, count: ir.Value, length: int) -> None:
         e = self.emit
 
         def one(i: ir.Value) -> None:
             to = e.add(target, e.mul(i, length))
-            e.copy(self.constants.values, e.index(start), self.buffers.scratch, to, length)
+            e.copy(self.constants.values, e.index(start), self.buffers.sums, to, length)
 
         e.loop(0, count, 1, [], one)
 
-    def _project(self, layer: LayerPlan, is_first: bool, first: ir.Value, count: ir.Value) -> None:
+    def _project(self, layer: LayerPlan, is_first: bool, count: ir.Value) -> None:
         """gi[t, b] = W_ih x[t, b] + bias for the chunk's steps."""
         e, plan = self.emit, self.plan
-        source = self.buffers.x if is_first else self.buffers.scratch
-        pitch = plan.inputs if is_first else plan.outputs
-        origin = e.mul(first, plan.batch * pitch) if is_first else self._per_slot(plan.sequence)
-        target = self._per_slot(layer.gi)
+        source = self.buffers.x if is_first else self.buffers.own
+        pitch = layer.ih.inputs
+        origin = e.index(0) if is_first else self.sequence()
+        target = self._gi(layer)
         vectors = e.mul(count, plan.batch)
         quantized = layer.ih.quantized_input
         if quantized:
@@ -145,7 +155,7 @@ class StackKernel:
             return Vectors(
                 source,
                 [e.add(origin, e.mul(lane, pitch)) for lane in lanes],
-                self.buffers.scratch,
+                self.buffers.sums,
                 [e.add(target, e.mul(lane, layer.ih.outputs)) for lane in lanes],
                 self._quantized(lanes) if quantized else None,
             )
@@ -158,12 +168,12 @@ class StackKernel:
         """Quantizes inputs; `source`: memref, offset of the first vector, and their pitch."""
         e = self.emit
         buffer, origin, pitch = source
-        scales = self._per_slot(self.plan.input_scales)
+        scales = self._input_scales()
 
         def one(v: ir.Value) -> None:
             at = e.add(origin, e.mul(v, pitch))
             scale = self._quantize(matrix, (buffer, at), self._bytes_at(v))
-            e.store(scale, self.buffers.scratch, e.add(scales, v))
+            e.store(scale, self.buffers.own, e.add(scales, v))
 
         e.loop(0, vectors, 1, [], one)
 
@@ -181,24 +191,24 @@ class StackKernel:
 
     def _quantized(self, lanes: Sequence[ir.Value]) -> Quantized:
         """What `_quantize_all` wrote for these vectors."""
-        e, scales = self.emit, self._per_slot(self.plan.input_scales)
+        e, scales = self.emit, self._input_scales()
         return Quantized(
             self.buffers.quantized,
             [self._bytes_at(lane) for lane in lanes],
-            [e.load(self.buffers.scratch, e.add(scales, lane)) for lane in lanes],
+            [e.load(self.buffers.own, e.add(scales, lane)) for lane in lanes],
         )
 
-    def _scan(self, layer: LayerPlan, is_last: bool, first: ir.Value, count: ir.Value) -> None:
-        e, plan = self.emit, self.plan
-        target = self.buffers.y if is_last else self.buffers.scratch
-        row = plan.batch * plan.outputs
-        origin = e.mul(first, row) if is_last else self._per_slot(plan.sequence)
-        gi = self._per_slot(layer.gi)
-        state, gh = self._state(layer), Rows(self.buffers.scratch, layer.gh, layer.hh.outputs)
+    def _scan(self, layer: LayerPlan, is_last: bool, count: ir.Value) -> None:
+        e, plan, projection = self.emit, self.plan, layer.projection
+        target, origin = self.buffers.own, self.sequence()
+        if is_last and self.buffers.y is not None:
+            target, origin = self.buffers.y, e.index(0)
+        gi, sums = self._gi(layer), self.buffers.sums
 
         def step(t: ir.Value) -> None:
+            gh = Rows(sums, layer.gh.at(e, t), layer.hh.outputs)
             if "recur" in self.schedule.parts:
-                self._times(layer.hh, state, gh)
+                self._times(layer.hh, self._state(layer), gh)
 
             def output(b: ir.Value) -> tuple[ir.Value, ir.Value]:
                 vector = e.add(e.mul(t, plan.batch), b)
@@ -206,25 +216,29 @@ class StackKernel:
 
             def entry(b: ir.Value) -> None:
                 vector = e.add(e.mul(t, plan.batch), b)
-                self._cell(layer, b, e.add(gi, e.mul(vector, layer.ih.outputs)), output)
+                own_gi = e.add(gi, e.mul(vector, layer.ih.outputs))
+                self._cell(layer, b, (own_gi, e.add(e.mul(b, gh.pitch), gh.start)), output)
 
             if "gates" in self.schedule.parts:
                 e.loop(0, plan.batch, 1, [], entry)
-            if layer.projection is not None and "recur" in self.schedule.parts:
-                self._project_units(layer, layer.projection, output)
+            if projection is not None and "recur" in self.schedule.parts:
+                outputs = Rows(sums, projection.outputs.at(e, t), plan.outputs)
+                self._project_units(layer, projection.matrix, outputs, output)
 
         e.loop(0, count, 1, [], step)
 
-    def _cell(self, layer: LayerPlan, b: ir.Value, gi: ir.Value, output: Target) -> None:
+    def _cell(
+        self, layer: LayerPlan, b: ir.Value, gates: tuple[ir.Value, ir.Value], output: Target
+    ) -> None:
         """One step of one batch entry: gates and states, and where nothing follows, the output."""
         e, plan = self.emit, self.plan
         entry = e.add(b, layer.state * plan.batch)
-        sizes = zip(self.buffers.next_states, plan.state_sizes, strict=True)
+        sizes = zip(self.buffers.states, plan.state_sizes, strict=True)
         step = StepVectors(
             self.constants,
-            self.buffers.scratch,
-            gi,
-            e.add(e.mul(b, layer.hh.outputs), layer.gh),
+            self.buffers.sums,
+            *gates,
+            self.buffers.own,
             tuple((buffer, e.mul(entry, size)) for buffer, size in sizes),
             layer.ih_rows,
             layer.hh_rows,
@@ -234,7 +248,7 @@ class StackKernel:
             targets = [step.states[0], output(b)]
         else:
             units = e.add(e.mul(b, plan.hidden), layer.projection.units)
-            targets = [(self.buffers.scratch, units)]
+            targets = [(self.buffers.own, units)]
 
         def units_at(u: ir.Value, size: int) -> None:
             h = layer.cell.units(e, step, u, size)
@@ -243,54 +257,58 @@ class StackKernel:
 
         e.pieces(plan.hidden, units_at)
 
-    def _project_units(self, layer: LayerPlan, projection: Projection, output: Target) -> None:
+    def _project_units(
+        self, layer: LayerPlan, matrix: MatrixPlan, outputs: Rows, output: Target
+    ) -> None:
         """h[b] = W_hr units[b], to the state and the output."""
-        e, plan, scratch = self.emit, self.plan, self.buffers.scratch
-        outputs = Rows(scratch, projection.outputs, plan.outputs)
-        self._times(projection.matrix, Rows(scratch, projection.units, plan.hidden), outputs)
+        e, plan = self.emit, self.plan
+        assert layer.projection is not None
+        self._times(matrix, Rows(self.buffers.own, layer.projection.units, plan.hidden), outputs)
         state = self._state(layer)
 
         def entry(b: ir.Value) -> None:
-            source = e.add(e.mul(b, plan.outputs), projection.outputs)
+            source = e.add(e.mul(b, plan.outputs), outputs.start)
             own = (state.buffer, e.add(e.mul(b, plan.outputs), state.start))
             for buffer, offset in (own, output(b)):
-                e.copy(scratch, source, buffer, offset, plan.outputs)
+                e.copy(outputs.buffer, source, buffer, offset, plan.outputs)
 
         e.loop(0, plan.batch, 1, [], entry)
 
     def _times(self, matrix: MatrixPlan, source: Rows, target: Rows) -> None:
-        """target[b] = matrix source[b] + bias, weights loaded once for a tile of batch entries."""
-        e, batch = self.emit, self.plan.batch
-        first = 0
+        """target[b] = matrix source[b] + bias, weights loaded once for a tile of batch entries.
+
+        A team shares the work, and meets once all of it is done.
+        """
+        first, batch = 0, self.plan.batch
         while first < batch:
             tile = self.schedule.vector_tile
             while tile > batch - first:
                 tile //= 2
-            lanes = range(first, first + tile)
-            inputs = [e.index(source.start + b * source.pitch) for b in lanes]
-            quantized = None
-            if matrix.quantized_input:
-                offsets = [self._bytes_at(e.index(b)) for b in lanes]
-                scales = [
-                    self._quantize(matrix, (source.buffer, at), to)
-                    for at, to in zip(inputs, offsets, strict=True)
-                ]
-                quantized = Quantized(self.buffers.quantized, offsets, scales)
-            vectors = Vectors(
-                source.buffer,
-                inputs,
-                target.buffer,
-                [e.index(target.start + b * target.pitch) for b in lanes],
-                quantized,
-            )
-            self._panels().matvec(matrix, vectors)
+            self._times_tile(matrix, source, target, range(first, first + tile))
             first += tile
+        if self.team is not None:
+            self.team.meet()
+
+    def _times_tile(self, matrix: MatrixPlan, source: Rows, target: Rows, lanes: range) -> None:
+        e = self.emit
+        inputs = [e.add(source.start, b * source.pitch) for b in lanes]
+        quantized = None
+        if matrix.quantized_input:
+            offsets = [self._bytes_at(e.index(b)) for b in lanes]
+            scales = [
+                self._quantize(matrix, (source.buffer, at), to)
+                for at, to in zip(inputs, offsets, strict=True)
+            ]
+            quantized = Quantized(self.buffers.quantized, offsets, scales)
+        outputs = [e.add(target.start, b * target.pitch) for b in lanes]
+        vectors = Vectors(source.buffer, inputs, target.buffer, outputs, quantized)
+        self._panels().matvec(matrix, vectors)
 
     def _state(self, layer: LayerPlan) -> Rows:
         """The layer's h."""
         plan = self.plan
         start = layer.state * plan.batch * plan.outputs
-        return Rows(self.buffers.next_states[0], start, plan.outputs)
+        return Rows(self.buffers.states[0], start, plan.outputs)
 
     def _panels(self) -> PanelKernel:
-        return PanelKernel(self.emit, self.schedule, self.constants)
+        return PanelKernel(self.emit, self.schedule, self.constants, self.team)

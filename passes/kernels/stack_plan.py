@@ -1,22 +1,47 @@
-"""Everything static about a stack kernel: constants in the pool, buffers in scratch (NumPy only).
+"""Everything static about a stack kernel: constants in the pool, buffers in scratch.
 
-Scratch holds a fixed part, then a part that grows with the steps of a chunk (`slots`), so that a
-streaming call of one step does not pay for the memory of sixteen:
+Scratch holds what all workers share, the sums gi and gh, then a part of its own for each worker,
+then what layers hand on in a wavefront. The parts have a fixed share and one that grows with the
+steps of a chunk (`slots`), so that a streaming call of one step does not pay for the memory of
+sixteen. Within a part:
 
     offset of a buffer = fixed + slots * per_slot
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from rtmobile_iree.passes.kernels.cells import Cell, Layer, PlanCell, Scratch
+from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.expand import Expansion, plan_rows
 from rtmobile_iree.passes.kernels.plan import LINE, ConstantPool, MatrixPlan, plan_matrix
+from rtmobile_iree.passes.kernels.sharing import Sharing, plan_sharing
+from rtmobile_iree.passes.kernels.wavefront import RING
+from torch_mlir import ir
+from torch_mlir.dialects import arith
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.schedule import IntegerDot, Schedule
+
+
+@dataclass(frozen=True)
+class Turns:
+    """Shared sums of a step: so many buffers of a size, from `start` on, that steps take in turn.
+
+    A team has two: while one worker still reads a step's sums another may write the next step's.
+    """
+
+    start: int
+    size: int
+    count: int
+
+    def at(self, e: Emitter, t: ir.Value) -> ir.Value:
+        """Offset of the buffer of step t (index value)."""
+        turn = e.index(0) if self.count == 1 else arith.remui(t, e.index(self.count))
+        return e.add(e.mul(turn, self.size), self.start)
 
 
 @dataclass(frozen=True)
@@ -25,13 +50,14 @@ class Projection:
 
     Attributes:
         start: offset in values of zeros for pruned rows; None when all are written.
-        units, outputs: scratch offsets of its inputs [B, H] and outputs [B, P].
+        units: own offset of its inputs [B, H].
+        outputs: its outputs [B, P].
     """
 
     matrix: MatrixPlan
     start: int | None
     units: int
-    outputs: int
+    outputs: Turns
 
 
 @dataclass(frozen=True)
@@ -42,8 +68,8 @@ class LayerPlan:
         state: which row of the states the layer owns.
         ih_rows, hh_rows: how the outputs of ih and hh are read; None where they have no gaps.
         ih_start, hh_start: offsets in values: outputs of pruned rows; None when all are written.
-        gi: scratch per slot where the projected inputs [slots, B, outputs of ih] start.
-        gh: scratch offset of the recurrent sums [B, outputs of hh].
+        gi: shared per slot where the projected inputs [slots, B, outputs of ih] start.
+        gh: the recurrent sums [B, outputs of hh].
         projection: None where the units are the outputs.
     """
 
@@ -55,7 +81,7 @@ class LayerPlan:
     ih_start: int | None
     hh_start: int | None
     gi: int
-    gh: int
+    gh: Turns
     cell: Cell
     projection: Projection | None
 
@@ -68,9 +94,11 @@ class StackPlan:
         batch, inputs, hidden, outputs: B, I of the first layer, H, P (H without a projection).
         state_rows: L of the state tensors.
         state_sizes: last dimension of each state tensor: of h, and of c where there is one.
-        sequence: scratch per slot where [slots, B, P] between layers starts.
-        input_scales: scratch per slot of the scales [slots, B] of quantized inputs.
-        fixed, per_slot: size of scratch in f32 elements: fixed + slots * per_slot.
+        sequence: own per slot where [slots, B, P] between layers starts.
+        input_scales: own per slot of the scales [slots, B] of quantized inputs.
+        states: own offsets of the state tensors, where a team's members have their own.
+        shared, own: how large those parts are.
+        sharing: who runs what.
         byte_pitch: bytes a quantized input takes in [slots, B, byte_pitch]; 0 when none is.
         staging: bytes before those, for the inputs of panels moved together.
         time_chunk: most slots there are.
@@ -85,8 +113,10 @@ class StackPlan:
     layers: tuple[LayerPlan, ...]
     sequence: int
     input_scales: int
-    fixed: int
-    per_slot: int
+    states: tuple[int, ...]
+    shared: Scratch
+    own: Scratch
+    sharing: Sharing
     byte_pitch: int
     staging: int
     time_chunk: int
@@ -94,6 +124,35 @@ class StackPlan:
     def state_elements(self, number: int) -> int:
         """Elements of a whole state tensor [L, B, .]."""
         return self.state_rows * self.batch * self.state_sizes[number]
+
+    def slots(self, e: Emitter, steps: ir.Value) -> ir.Value:
+        """Slots of a call of `steps` steps (index values)."""
+        return e.min(steps, e.index(self.time_chunk))
+
+    def scratch_elements(self, e: Emitter, slots: ir.Value) -> ir.Value:
+        """f32 elements of scratch (index value)."""
+        per_slot, fixed = self.most_scratch()
+        return e.add(e.mul(slots, per_slot), fixed)
+
+    def ring(self, e: Emitter, slots: ir.Value, layer: int) -> tuple[ir.Value, ir.Value]:
+        """Offset in scratch of the outputs of a layer, `RING` chunks, and the size of one."""
+        chunk = e.mul(slots, self.batch * self.outputs)
+        parts = e.add(self.shared.elements(e, slots), self._all_own(e, slots))
+        return e.add(parts, e.mul(chunk, layer * RING)), chunk
+
+    def _all_own(self, e: Emitter, slots: ir.Value) -> ir.Value:
+        return e.mul(self.own.elements(e, slots), self.sharing.workers)
+
+    def byte_elements(self, e: Emitter, slots: ir.Value) -> ir.Value:
+        """Bytes of one worker's quantized inputs (index value)."""
+        return e.add(e.mul(slots, self.batch * self.byte_pitch), self.staging)
+
+    def most_scratch(self) -> tuple[int, int]:
+        """f32 elements of scratch: a slot, and besides."""
+        own, shared, workers = self.own, self.shared, self.sharing.workers
+        rings = RING * (len(self.layers) - 1) if self.sharing.is_wavefront else 0
+        per_slot = shared.per_slot + workers * own.per_slot + rings * self.batch * self.outputs
+        return per_slot, shared.fixed + workers * own.fixed
 
 
 def plan_stack(
@@ -109,19 +168,43 @@ def plan_stack(
         cell: plans a layer's cell.
         state_shapes: [L, B, .] of each state: [L, B, P] of h, then [L, B, H] of c.
     """
-    scratch = Scratch()
+    sharing = plan_sharing([_bytes_a_step(layer) for layer in layers], schedule.workers)
+    buffers = Buffers(Scratch(), Scratch(), 2 if sharing.stripes else 1)
     rows, batch, outputs = state_shapes[0]
     hidden = outputs if layers[0].w_hr is None else layers[0].w_hr.shape[1]
-    plans = tuple(_plan_layer(pool, scratch, layer, cell, batch, schedule) for layer in layers)
-    sequence = scratch.take_per_slot(batch * outputs)
+    plans = tuple(_plan_layer(pool, buffers, layer, cell, batch, schedule) for layer in layers)
+    own = buffers.own
+    sequence = own.take_per_slot(batch * outputs)
     byte_pitch = max(_quantized_columns(plan) for plan in plans)
-    input_scales = scratch.take_per_slot(batch) if byte_pitch else 0
+    input_scales = own.take_per_slot(batch) if byte_pitch else 0
     staging = max(_staging(plan, batch, schedule) for plan in plans)
+    in_own = state_shapes if sharing.stripes else []
+    states = tuple(own.take(math.prod(shape)) for shape in in_own)
     return StackPlan(
         batch, layers[0].w_ih.shape[1], hidden, outputs, rows,
-        tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales,
-        scratch.fixed, scratch.per_slot, byte_pitch, staging, schedule.time_chunk,
+        tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales, states,
+        buffers.shared, own, sharing, byte_pitch, staging, schedule.time_chunk,
     )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Buffers:
+    """Scratch while it is being handed out."""
+
+    shared: Scratch
+    own: Scratch
+    turns: int
+
+    def take_turns(self, elements: int) -> Turns:
+        """Shared sums of a step."""
+        first, *_ = [self.shared.take(elements) for _ in range(self.turns)]
+        return Turns(first, (self.shared.fixed - first) // self.turns, self.turns)
+
+
+def _bytes_a_step(layer: Layer) -> float:
+    """Weights a layer reads a step; those of its input are read once for several."""
+    recurrent = layer.w_hh.values.nbytes + (layer.w_hr.values.nbytes if layer.w_hr else 0)
+    return recurrent + layer.w_ih.values.nbytes / 2
 
 
 def _matrices(layer: LayerPlan) -> list[MatrixPlan]:
@@ -145,14 +228,14 @@ def _staging(layer: LayerPlan, batch: int, schedule: Schedule) -> int:
 
 def _plan_layer(
     pool: ConstantPool,
-    scratch: Scratch,
+    buffers: Buffers,
     layer: Layer,
     plan_cell: PlanCell,
     batch: int,
     schedule: Schedule,
 ) -> LayerPlan:
     width = schedule.vector_width if schedule.expand else 0
-    rows, cell = plan_cell(pool, scratch, layer, width)
+    rows, cell = plan_cell(pool, buffers.own, layer, width)
     where, dot = (rows.positions, rows.count, schedule.dot, rows.block), schedule.dot
     ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where)
     hh, hh_rows = plan_rows(pool, layer.w_hh, rows.hh_bias, *where)
@@ -164,21 +247,21 @@ def _plan_layer(
         hh_rows,
         None if ih.complete else pool.add_values(rows.starts(rows.ih_bias)),
         None if hh.complete else pool.add_values(rows.starts(rows.hh_bias)),
-        scratch.take_per_slot(batch * ih.outputs),
-        scratch.take(batch * hh.outputs),
+        buffers.shared.take_per_slot(batch * ih.outputs),
+        buffers.take_turns(batch * hh.outputs),
         cell,
-        None if layer.w_hr is None else _plan_projection(pool, scratch, layer.w_hr, batch, dot),
+        None if layer.w_hr is None else _plan_projection(pool, buffers, layer.w_hr, batch, dot),
     )
 
 
 def _plan_projection(
     pool: ConstantPool,
-    scratch: Scratch,
+    buffers: Buffers,
     w_hr: PackedMatrix,
     batch: int,
     dot: IntegerDot | None,
 ) -> Projection:
     matrix = plan_matrix(pool, w_hr, dot=dot)
     start = None if matrix.complete else pool.add_values(np.zeros(matrix.outputs, np.float32))
-    units, outputs = scratch.take(batch * matrix.inputs), scratch.take(batch * matrix.outputs)
-    return Projection(matrix, start, units, outputs)
+    units = buffers.own.take(batch * matrix.inputs)
+    return Projection(matrix, start, units, buffers.take_turns(batch * matrix.outputs))

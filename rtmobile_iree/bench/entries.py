@@ -41,6 +41,7 @@ def make_entries(plan: Plan, target: str, folder: Path, progress: Progress) -> l
                 plan.dynamic_steps,
                 values=plan.settings.values,
                 activations=plan.settings.activations,
+                threads=plan.settings.threads,
             )
         for steps in plan.steps:
             files = write_reference(variant, steps)

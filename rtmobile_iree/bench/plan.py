@@ -55,7 +55,7 @@ class Settings:
 
     def check(self) -> None:
         """Raises an `InputError` for a setting that cannot be measured."""
-        Options(self.values, self.activations)
+        Options(self.values, self.activations, threads=self.threads)
         check_names([peer for peer in self.against or () if peer != ALL])
         for rate in self.rates or ():
             parse_rate(rate)

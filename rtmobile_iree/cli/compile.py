@@ -37,6 +37,7 @@ def compile(
     ] = ACTIVATION_ERROR,
     values: Values = "f32",
     activations: Activations = "f32",
+    threads: Annotated[int, typer.Option(help="Most threads a recurrent stack may use.")] = 1,
 ) -> None:
     """Compiles a model to a .vmfb that IREE's own tools run."""
     program = compiled(
@@ -48,6 +49,7 @@ def compile(
         activation_error=activation_error,
         values=values,
         activations=activations,
+        threads=threads,
     )
     program.save(output)
     print_report(program.report)

@@ -1,9 +1,12 @@
-"""Every schedule computes the same: vector widths of other targets, any chunk, any tile."""
+"""Every schedule computes the same: vector widths of other targets, any chunk, any tile, and any
+number of workers, shared out either way."""
 
 import numpy as np
 import pytest
 import torch
 from rtmobile_iree.passes import run_passes
+from rtmobile_iree.passes.kernels import sharing
+from rtmobile_iree.passes.kernels.sharing import Sharing, plan_sharing
 from rtmobile_iree.passes.lower import LowerPass
 from torch import nn
 
@@ -54,16 +57,58 @@ class Model(nn.Module):
 )
 @pytest.mark.parametrize("batch", [1, 3])
 def test_outputs_are_pytorchs_under_any_schedule(schedule, batch):
+    model, state, vmfb = compiled(schedule, batch)
+    module = Module(vmfb)
+    for steps in STEPS:
+        check(module, model, state, steps)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize("batch", [1, 3])
+@pytest.mark.parametrize("way", ["wavefront", "stripes"])
+def test_outputs_are_pytorchs_on_any_number_of_workers(way, batch, workers, monkeypatch):
+    """More workers than cores among them; none may wait for one that never runs."""
+    monkeypatch.setattr(sharing, "WAKE_NS", 0)
+    monkeypatch.setattr(sharing, "MEET_NS", 1e9 if way == "wavefront" else -1e9)
+    schedule = LowerPass(time_chunk=3, workers=workers)
+    model, state, vmfb = compiled(schedule, batch)
+    for driver in ("local-sync", "local-task"):
+        module = Module(vmfb, driver)
+        for steps in (*STEPS, *[40] * 10):
+            check(module, model, state, steps)
+
+
+def compiled(schedule, batch):
+    """The model, a state, and the .vmfb."""
     torch.manual_seed(0)
     model = Model().eval()
     state = torch.rand(2, batch, 37) - 0.5
     imported = import_module(model, (torch.zeros(4, batch, 9), state), dynamic_steps=True)
     run_passes(imported.module, [*layout_pipeline(), schedule])
     text = imported.module.operation.get_asm(assume_verified=True)
-    module = Module(compile_text(text, host_target()))
-    for steps in STEPS:
-        x = torch.randn(steps, batch, 9)
-        with torch.no_grad():
-            expected = model(x, state)
-        for mine, theirs in zip(module([x.numpy(), state.numpy()]), expected, strict=True):
-            np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=1e-5)
+    return model, state, compile_text(text, host_target())
+
+
+def check(module, model, state, steps):
+    x = torch.randn(steps, state.shape[1], 9)
+    with torch.no_grad():
+        expected = model(x, state)
+    for mine, theirs in zip(module([x.numpy(), state.numpy()]), expected, strict=True):
+        np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("bytes_a_step", "workers", "expected"),
+    [
+        ([1e6, 1e6], 1, Sharing()),
+        ([1e6], 2, Sharing()),  # 5 us saved, and 5 us to meet
+        ([4e6], 2, Sharing(2, stripes=True, least_steps=7)),  # 20 us saved, 5 us to meet
+        ([1e6, 1e6], 2, Sharing(2, stripes=False, least_steps=11)),  # 10 us saved a step
+        ([1e6, 1e6, 1e6], 2, Sharing(2, stripes=False, least_steps=7)),
+        ([1e6, 1e6], 8, Sharing(2, stripes=False, least_steps=11)),  # two layers occupy two
+        ([1e6, 0.0], 2, Sharing()),  # nothing to take from the first
+        ([1e2, 1e2], 2, Sharing(2, stripes=False, least_steps=100_001)),
+    ],
+)
+def test_work_is_shared_where_that_is_faster(bytes_a_step, workers, expected):
+    assert plan_sharing(bytes_a_step, workers) == expected
