@@ -79,7 +79,7 @@ class LowerPass:
     vector_width: int = 16
     accumulators: int = 16
     vector_tile: int = 4
-    time_chunk: int = 16
+    time_chunk: int = 8
     workers: int = 1
     expand: bool = False
     integer_dot: str = ""

@@ -17,7 +17,7 @@ from rtmobile_iree.targets import Target
 
 DEFAULTS = Options()
 # steps projected at once; fewer where layers run beside each other, one chunk apart
-TIME_CHUNK, SHARED_TIME_CHUNK = 16, 4
+TIME_CHUNK, SHARED_TIME_CHUNK = 8, 4
 
 
 def layout_pipeline(options: Options = DEFAULTS) -> tuple[Any, ...]:

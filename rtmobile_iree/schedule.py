@@ -82,7 +82,7 @@ class Schedule:
         vector_width: f32 elements in a vector register.
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
-        time_chunk: steps whose input projection is computed before the scan runs over them.
+        time_chunk: most steps whose input projection is computed before the scan runs over them.
         workers: most workers a recurrent kernel is shared out to.
         expand: whether the target expands a register under a mask.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
@@ -94,7 +94,7 @@ class Schedule:
     vector_width: int
     accumulators: int = 16
     vector_tile: int = 4
-    time_chunk: int = 16
+    time_chunk: int = 8
     workers: int = 1
     expand: bool = False
     dot: IntegerDot | None = None
