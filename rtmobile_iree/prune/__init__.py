@@ -68,5 +68,3 @@ def prune(
     return PruneReport(
         matrices, float(column_rate), float(row_rate), int(row_stripes), int(col_blocks)
     )
-
-

@@ -33,6 +33,7 @@ __all__ = [
     "BlockBudget",
     "block_budget",
     "check_blocks",
+    "check_finite",
     "check_rate",
     "column_energy",
     "project_bsp",
@@ -184,6 +185,11 @@ def _check_weights(w: object, name: str) -> None:
         raise PruneError(
             f"prune: {name} is {w.dtype} {list(w.shape)}; give two dimensions of a floating type"
         )
+    check_finite(w, name)
+
+
+def check_finite(w: Weights, name: str) -> None:
+    """Raises PruneError where a weight of w [M, N] is NaN or infinite."""
     bad = ~np.isfinite(w)
     if bad.any():
         row, column = np.argwhere(bad)[0].tolist()

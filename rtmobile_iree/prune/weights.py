@@ -49,8 +49,6 @@ def as_matrix(weight: Tensor) -> NDArray[np.float64]:
     return values.reshape(values.shape[0], math.prod(values.shape[1:])).numpy()
 
 
-
-
 def _weight_names(layer: nn.Module) -> list[str]:
     """The attributes of `layer` that hold matrices that can be pruned."""
     if isinstance(layer, nn.RNNBase):
