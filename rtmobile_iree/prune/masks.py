@@ -48,6 +48,7 @@ class MaskedWeight:
         self.parameter = parameter
         self.structure = structure
         self.mask = Mask(parameter)
+        self.orders = [tuple(layer._parameters) for layer, _ in self.sites]
         for layer, attribute in self.sites:
             parametrize.register_parametrization(layer, attribute, self.mask)
 
@@ -86,6 +87,11 @@ class MaskedWeight:
         self.parameter.masked_fill_(~mask, 0.0)
 
     def release(self) -> None:
-        """Makes the weight a plain parameter again, its value as masked."""
-        for layer, attribute in self.sites:
+        """Makes the weight a plain parameter again, its value as masked.
+
+        Of a layer's weights, the one masked last has to be released first.
+        """
+        for (layer, attribute), order in zip(self.sites, self.orders, strict=True):
             parametrize.remove_parametrizations(layer, attribute, leave_parametrized=True)
+            for name in order:  # where it was: optimizers and files count parameters
+                layer._parameters[name] = layer._parameters.pop(name)

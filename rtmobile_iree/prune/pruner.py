@@ -132,7 +132,7 @@ class BSPPruner:
                 f"steps; go on until pruner.done"
             )
         self._final = True
-        for weight in self._weights:
+        for weight in reversed(self._weights):
             weight.release()
         return PruneReport(
             tuple(PrunedMatrix.of(w.names, as_matrix(w.parameter)) for w in self._weights)
