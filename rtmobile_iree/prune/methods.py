@@ -26,7 +26,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -171,11 +170,12 @@ class ReweightedTraining:
     def _factor(self, weight: MaskedWeight) -> Tensor:
         """1 / (e_G + epsilon x mean of e) at each weight; pruned groups count in no mean."""
         value = _value(weight)
-        energy = weight.structure.group_energy(self.phase.step, as_matrix(value))
+        matrix, structure = as_matrix(value), weight.structure
+        energy = structure.group_energy(self.phase.step, matrix)
         alive = energy[energy > 0]
         floor = self.settings.epsilon * (alive.mean() if alive.size else 1.0)
-        factor = torch.from_numpy(np.reciprocal(energy + floor)).reshape(value.shape)
-        return factor.to(value)
+        factor = structure.spread(self.phase.step, 1 / (energy + floor), matrix.shape)
+        return torch.from_numpy(factor.reshape(value.shape)).to(value)
 
 
 class MagnitudeTraining:

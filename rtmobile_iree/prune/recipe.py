@@ -1,6 +1,6 @@
 """The recipe of a pruning run: plain data, one YAML file, checked key by key.
 
-    method: {kind: admm, steps: 2000, project_every: 100, rho: 1e-2, rho_growth: 1.5, rho_max: 1}
+    method: {kind: admm, steps: 2000, project_every: 100, rho: 1e-3, rho_growth: 1.5, rho_max: 1}
     retrain_steps: 1000        # under the mask, after each stage of each step
     column_stages: [4, 8]      # step 1 in three stages: 4x, 8x, then each matrix's own rate
     row_stripes: 48            # of every matrix that does not say otherwise
@@ -61,7 +61,7 @@ class ADMM(_Strict):
     project_every: Count
     """Steps between updates of Z and U: enough for W to follow, an epoch for example. Under Adam
     a weight moves a learning rate a step at most."""
-    rho: Positive = 1e-2
+    rho: Positive = 1e-3
     """Weight of the penalty at the start of a stage."""
     rho_growth: Rate = 1.5
     """Factor on rho at every update."""

@@ -46,10 +46,17 @@ class Structure:
         return project_rows(w, self.rate(step, cap), name=name)
 
     def group_energy(self, step: Step, w: NDArray[np.floating]) -> NDArray[np.float64]:
-        """[M, N] at each weight, the squared norm of the group that the step keeps or drops."""
+        """Squared norms of the groups that a step keeps or drops: [P, N] columns of the row
+        stripes, or [M, 1] rows."""
         if step == "columns":
-            energy = column_energy(w, self.row_stripes)
-            sizes = [len(part) for part in np.array_split(np.arange(w.shape[0]), self.row_stripes)]
-            return np.repeat(energy, sizes, axis=0)
-        energy = np.square(w, dtype=np.float64).sum(axis=1, keepdims=True)
-        return np.broadcast_to(energy, w.shape)
+            return column_energy(w, self.row_stripes)
+        return np.square(w, dtype=np.float64).sum(axis=1, keepdims=True)
+
+    def spread(
+        self, step: Step, groups: NDArray[np.float64], shape: tuple[int, ...]
+    ) -> NDArray[np.float64]:
+        """A value for each group (as `group_energy`'s), at every weight of a matrix [M, N]."""
+        if step == "columns":
+            stripes = np.array_split(np.arange(shape[0]), self.row_stripes)
+            return np.repeat(groups, [len(stripe) for stripe in stripes], axis=0)
+        return np.repeat(groups, shape[1], axis=1)
