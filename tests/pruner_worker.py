@@ -68,7 +68,7 @@ def main() -> None:
 
 def train(arguments: argparse.Namespace, rank: int, processes: int) -> dict[str, object]:
     """Trains to the end, from a checkpoint where there is one."""
-    torch.manual_seed(0)
+    torch.manual_seed(rank)  # the first process's weights count
     net = Net()
     pruner = rt.BSPPruner(net, rt.Recipe(**RECIPE))
     optimizer = torch.optim.Adam(net.parameters(), 0.01, weight_decay=0.01)

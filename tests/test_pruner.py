@@ -439,9 +439,16 @@ class TestDivergence:
         ):
             run.pruner.step(loss)
 
+    def test_a_loss_and_the_weights_it_spoils(self):
+        run = Run(Net(), recipe(), optimizer=lambda p: torch.optim.SGD(p, 0.1))
+        (run.loss() * math.nan + run.pruner.penalty()).backward()
+        run.optimizer.step()
+        with pytest.raises(DivergenceError, match=r"the loss is nan and gru.bias_ih_l0 has 24 NaN"):
+            run.pruner.step(math.nan)
+
     def test_a_run_that_explodes(self):
         run = Run(Net(), recipe(), optimizer=lambda p: torch.optim.SGD(p, 1e30))
-        with pytest.raises(DivergenceError, match=r"lower the learning rate"):
+        with pytest.raises(DivergenceError, match=r"(loss is|weight|bias).*lower the learning"):
             run.to_the_end()
         assert all(torch.isfinite(value).all() for value in run.module.state_dict().values())
 

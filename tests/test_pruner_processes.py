@@ -52,5 +52,5 @@ def test_two_processes_do_what_one_does(alone, tmp_path):
         torch.testing.assert_close(first["weights"][name], expected, rtol=1e-3, atol=1e-4)
     assert (alone["weights"]["gru.weight_hh_l0"] == 0).any()
     # a loss that is NaN in the second process stops both
-    assert "the loss of another process is not finite" in first["diverged"]
+    assert "another process's loss is not finite" in first["diverged"]
     assert "the loss is nan" in second["diverged"]

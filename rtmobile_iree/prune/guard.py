@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 
 from rtmobile_iree.errors import DivergenceError
+from rtmobile_iree.prune.processes import anywhere
 
 __all__ = ["Guard"]
 
@@ -21,26 +21,25 @@ class Guard:
 
     @torch.no_grad()
     def keep(self) -> None:
-        """Takes the module as it is for good."""
+        """Takes the module as it is for good; a copy is all it costs."""
         self.good = {name: tensor.clone() for name, tensor in self._tensors().items()}
 
     @torch.no_grad()
     def check(self, loss: Tensor | float | None, where: str) -> None:
         """Puts the module back to the last good copy when it is not finite.
 
-        Under torch.distributed all processes must call it alike, with a loss or without: a loss
-        that is not finite in one of them stops them all.
+        A loss that is not finite in one process of a data parallel run stops them all.
 
         Raises:
             DivergenceError: a NaN or infinite loss, parameter or buffer.
         """
-        reason = self._bad_loss(loss) or self._bad_tensors()
-        if reason:
+        reasons = [reason for reason in (self._bad_loss(loss), self._bad_tensors()) if reason]
+        if reasons:
             for name, tensor in self._tensors().items():
                 tensor.copy_(self.good[name])
             raise DivergenceError(
-                f"prune: diverged at {where}: {reason}; the module is back at the last good step; "
-                f"lower the learning rate, or the recipe's rho or strength"
+                f"prune: diverged at {where}: {' and '.join(reasons)}; the module is back at the "
+                f"last good step; lower the learning rate, or the recipe's rho or strength"
             )
 
     def _bad_loss(self, loss: Tensor | float | None) -> str:
@@ -49,11 +48,10 @@ class Guard:
             return ""
         value = torch.as_tensor(loss).detach()
         device = next(self.module.parameters()).device  # NCCL has no reduction on the CPU
-        bad = (~torch.isfinite(value)).any().to(device, torch.uint8)
-        reason = f"the loss is {value.tolist()}" if bad else ""
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(bad, op=dist.ReduceOp.MAX)
-        return reason or ("the loss of another process is not finite" if bad else "")
+        bad = (~torch.isfinite(value)).any().to(device)
+        if not anywhere(bad):
+            return ""
+        return f"the loss is {value.tolist()}" if bad else "another process's loss is not finite"
 
     def _bad_tensors(self) -> str:
         """Which tensor is not finite; all are checked at once first, one wait for the device."""

@@ -9,10 +9,10 @@ never shows. Masks are buffers: they move and are saved with the module.
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from rtmobile_iree.prune.processes import take_from_first
 from rtmobile_iree.prune.structure import Step, Structure
 from rtmobile_iree.prune.weights import Weight, as_matrix
 
@@ -66,18 +66,15 @@ class MaskedWeight:
     def project(self, step: Step, cap: float, values: Tensor) -> Tensor:
         """Mask of the nearest point of a step's set to `values`, within the mask there is.
 
-        Under torch.distributed every process gets the first one's, so that a last bit of
-        difference between machines cannot part them. All must call it.
+        In a data parallel run every process gets the first one's: a last bit of difference
+        between machines cannot part them.
 
         Raises:
             PruneError: NaN or infinite values.
         """
         found = self.structure.project(step, as_matrix(values), cap=cap, name=self.name)
         mask = torch.from_numpy(found).reshape(values.shape).to(values.device)
-        if dist.is_available() and dist.is_initialized():
-            bits = mask.to(torch.uint8)
-            dist.broadcast(bits, src=0)
-            mask = bits.bool()
+        take_from_first(mask)
         return mask & self.mask.kept
 
     @torch.no_grad()

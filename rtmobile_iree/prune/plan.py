@@ -6,6 +6,7 @@ from torch import nn
 
 from rtmobile_iree.errors import PruneError
 from rtmobile_iree.prune.budget import options, share
+from rtmobile_iree.prune.processes import take_from_first
 from rtmobile_iree.prune.projection import check_blocks, check_finite
 from rtmobile_iree.prune.recipe import LayerRates, Recipe
 from rtmobile_iree.prune.structure import Structure
@@ -17,7 +18,10 @@ Planned = tuple[Weight, nn.Parameter, Structure]
 
 
 def plan(module: nn.Module, recipe: Recipe) -> tuple[Planned, ...]:
-    """The matrices in the module's order. The module is not changed.
+    """The matrices in the module's order.
+
+    The module is not changed, but in a data parallel run: there the weights become the first
+    process's before anything is computed from them.
 
     Raises:
         PruneError: a pattern that matches nothing that is left, blocks that do not fit a matrix, a
@@ -35,11 +39,13 @@ def plan(module: nn.Module, recipe: Recipe) -> tuple[Planned, ...]:
         check_blocks(matrix.shape, structure.row_stripes, structure.col_blocks, where=where)
         check_finite(matrix, weight.names[0])
         structures.append(structure)
+    for parameter in parameters:
+        take_from_first(parameter)
     if recipe.budget is not None:
         budget = recipe.budget
         found = [
-            options(matrix, budget, s.row_stripes, s.col_blocks, weight.names[0])
-            for (weight, _), matrix, s in zip(rates, matrices, structures, strict=True)
+            options(as_matrix(parameter), budget, s.row_stripes, s.col_blocks, weight.names[0])
+            for (weight, _), parameter, s in zip(rates, parameters, structures, strict=True)
         ]
         structures = list(share(found, sum(matrix.size for matrix in matrices), budget.rate))
     weights = [weight for weight, _ in rates]

@@ -19,7 +19,10 @@ over several batches, add it once a step. Learning rates are the user's too: res
 where `phase` changes.
 
 Data parallel (torchrun): every process makes the pruner, then wraps the module in
-DistributedDataParallel, and calls it alike. Masks are the first process's.
+DistributedDataParallel, and calls it alike. Weights at the start and masks are the first process's.
+
+A module under masks is copied and saved by its state_dict: `copy.deepcopy` and `torch.save` of the
+module itself have to wait for `finalize`.
 """
 
 from __future__ import annotations
@@ -52,8 +55,9 @@ class BSPPruner:
         """Checks the recipe against the module, then puts masks that keep everything on it.
 
         Args:
-            module: trained, so that its weights say what matters. Its parameters stay the same
-                objects; those under masks are named `parametrizations.<weight>.original`.
+            module: trained, so that its weights say what matters, and on the device it will be
+                trained on. Its parameters stay the same objects; those under masks are named
+                `parametrizations.<weight>.original`.
 
         Raises:
             PruneError: the recipe does not fit the module, which is unchanged then.
