@@ -79,9 +79,8 @@ class MaskedWeight:
 
     @torch.no_grad()
     def keep(self, mask: Tensor) -> None:
-        """Sets the mask; entries outside it become 0 in the parameter too."""
+        """Sets the mask."""
         self.mask.kept.copy_(mask)
-        self.parameter.masked_fill_(~mask, 0.0)
 
     def release(self) -> None:
         """Makes the weight a plain parameter again, its value as masked.
