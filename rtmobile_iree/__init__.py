@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtmobile_iree.errors import (
         CompileError,
+        DivergenceError,
         EncodeError,
         FormatError,
         FrontendError,
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     )
     from rtmobile_iree.program import Program, compile, load
     from rtmobile_iree.prune import PruneReport, prune
+    from rtmobile_iree.prune.pruner import BSPPruner
+    from rtmobile_iree.prune.recipe import Recipe
     from rtmobile_iree.report.encoding import Report
 
 __version__ = "0.1.0"
@@ -41,7 +44,10 @@ _HOMES = {
     "load": "program",
     "PruneReport": "prune",
     "prune": "prune",
+    "BSPPruner": "prune.pruner",
+    "Recipe": "prune.recipe",
     "CompileError": "errors",
+    "DivergenceError": "errors",
     "EncodeError": "errors",
     "FormatError": "errors",
     "FrontendError": "errors",
@@ -52,7 +58,9 @@ _HOMES = {
 }
 
 __all__ = [
+    "BSPPruner",
     "CompileError",
+    "DivergenceError",
     "EncodeError",
     "FormatError",
     "FrontendError",
@@ -61,6 +69,7 @@ __all__ = [
     "PruneError",
     "PruneReport",
     "RTMobileError",
+    "Recipe",
     "Report",
     "TargetError",
     "compile",

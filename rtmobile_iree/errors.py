@@ -8,6 +8,7 @@ one of these.
 
 __all__ = [
     "CompileError",
+    "DivergenceError",
     "EncodeError",
     "FormatError",
     "FrontendError",
@@ -28,6 +29,10 @@ class FormatError(RTMobileError):
 
 class PruneError(RTMobileError):
     """A module, a layer name, a rate or a block count that cannot be pruned as asked."""
+
+
+class DivergenceError(PruneError):
+    """A loss or a weight became NaN or infinite while pruning."""
 
 
 class FrontendError(RTMobileError):

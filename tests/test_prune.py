@@ -355,6 +355,17 @@ class TestPrune:
         assert cell.weight_ih.dtype == dtype
         assert report.matrices[0].kept == kept == 3 * 2
 
+    @pytest.mark.parametrize(
+        "layer", [nn.Conv1d(4, 6, 3), nn.Conv2d(4, 6, (3, 2), groups=2), nn.Conv2d(1, 1, 1)]
+    )
+    def test_convolutions_in_their_matrix_form(self, layer):
+        old = layer.weight.detach().clone().flatten(1).numpy()
+        arguments = {"column_rate": 2, "row_rate": 2, "row_stripes": 1, "col_blocks": 1}
+        report = prune(layer, **arguments, layers="weight")
+        assert report.matrices[0].shape == old.shape
+        expected = np.where(project_bsp(old, 2, 2, 1, 1), old, 0)
+        np.testing.assert_array_equal(layer.weight.detach().flatten(1).numpy(), expected)
+
     def test_weights_that_were_zero_do_not_count_as_kept(self):
         cell = nn.RNNCell(4, 4)
         with torch.no_grad():
@@ -446,7 +457,7 @@ class TestPruneRefusals:
         self.refuse(Net(), rf"^prune: {what} .*; use a finite number", **{what: rate})
 
     def test_nothing_to_prune(self):
-        self.refuse(nn.Conv1d(2, 2, 1), r"Conv1d has nothing to prune; it needs an nn.GRU")
+        self.refuse(nn.Conv3d(2, 2, 1), r"Conv3d has nothing to prune; it needs an nn.GRU")
         self.refuse(nn.Linear(8, 8), r"Linear has no nn.GRU.*in layers: weight$")
 
     def test_names_that_match_nothing(self):

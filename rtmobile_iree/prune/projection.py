@@ -33,7 +33,9 @@ __all__ = [
     "BlockBudget",
     "block_budget",
     "check_blocks",
+    "check_finite",
     "check_rate",
+    "column_energy",
     "project_bsp",
     "project_columns",
     "project_rows",
@@ -89,7 +91,7 @@ def project_columns(
     check_blocks(w.shape, row_stripes, col_blocks, where=_where(w, name))
     row_bounds = _bounds(w.shape[0], row_stripes)
     budget = block_budget(w.shape[1], rate, col_blocks)
-    energy = np.add.reduceat(np.square(w, dtype=np.float64), row_bounds[:-1], axis=0)  # [P, N]
+    energy = column_energy(w, row_stripes)
     kept = np.zeros(energy.shape, bool)
     next_column = np.zeros((row_stripes, col_blocks), np.int64)
     next_energy = np.full((row_stripes, col_blocks), -np.inf)
@@ -103,6 +105,12 @@ def project_columns(
     blocks = _largest_first(next_energy)[:, : budget.extra]
     np.put_along_axis(kept, np.take_along_axis(next_column, blocks, axis=1), True, axis=1)
     return np.repeat(kept, np.diff(row_bounds), axis=0)
+
+
+def column_energy(w: Weights, row_stripes: int) -> NDArray[np.float64]:
+    """[P, N] squared l2 norm of every column within every row stripe of w [M, N]."""
+    starts = _bounds(w.shape[0], row_stripes)[:-1]
+    return np.add.reduceat(np.square(w, dtype=np.float64), starts, axis=0)
 
 
 def project_rows(w: Weights, rate: float, *, name: str = "w") -> Mask:
@@ -177,6 +185,11 @@ def _check_weights(w: object, name: str) -> None:
         raise PruneError(
             f"prune: {name} is {w.dtype} {list(w.shape)}; give two dimensions of a floating type"
         )
+    check_finite(w, name)
+
+
+def check_finite(w: Weights, name: str) -> None:
+    """Raises PruneError where a weight of w [M, N] is NaN or infinite."""
     bad = ~np.isfinite(w)
     if bad.any():
         row, column = np.argwhere(bad)[0].tolist()

@@ -1,8 +1,13 @@
 """What a pruning did, matrix by matrix."""
 
+from __future__ import annotations
+
 import json
 import math
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["PruneReport", "PrunedMatrix"]
 
@@ -22,6 +27,18 @@ class PrunedMatrix:
     kept_rows: int
     """Rows with a nonzero weight left."""
 
+    @classmethod
+    def of(cls, names: tuple[str, ...], values: NDArray[np.floating]) -> PrunedMatrix:
+        """The entry of a matrix [M, N] with these names, as pruned."""
+        kept = values != 0
+        return cls(
+            name=names[0],
+            also=names[1:],
+            shape=(values.shape[0], values.shape[1]),
+            kept=int(kept.sum()),
+            kept_rows=int(kept.any(axis=1).sum()),
+        )
+
     @property
     def weights(self) -> int:
         """All weights, pruned or not."""
@@ -35,13 +52,16 @@ class PrunedMatrix:
 
 @dataclass(frozen=True)
 class PruneReport:
-    """What `prune` did; `str()` is a table."""
+    """What a pruning did; `str()` is a table.
+
+    The rates and block counts are those asked for; None where every matrix has its own.
+    """
 
     matrices: tuple[PrunedMatrix, ...]
-    column_rate: float
-    row_rate: float
-    row_stripes: int
-    col_blocks: int
+    column_rate: float | None = None
+    row_rate: float | None = None
+    row_stripes: int | None = None
+    col_blocks: int | None = None
 
     @property
     def weights(self) -> int:

@@ -1,0 +1,63 @@
+"""The phases of a pruning run, in order. Plain data.
+
+Source: RTMobile (arXiv 2002.11474), section IV-A, Algorithm 1: step 1 (columns), then step 2
+(rows), each a training towards the structure and then masked retraining. A step may take several
+stages of rising rates, each starting from the mask of the one before.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from rtmobile_iree.prune.recipe import Recipe
+from rtmobile_iree.prune.structure import STEPS, Step, Structure
+
+__all__ = ["Phase", "plan_phases"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One phase.
+
+    Attributes:
+        kind: "admm", "reweighted" or "magnitude": towards the structure, the mask set at its end;
+            "retrain": under the mask; "done": after the last.
+        step: what is pruned, "columns" or "rows".
+        cap: highest rate of this stage; a matrix of a lower rate has its own. The last stage's is
+            the highest rate of all.
+        steps: optimizer steps; 0 of "done", which has no end.
+    """
+
+    kind: str
+    step: Step
+    cap: float
+    steps: int
+
+    @property
+    def sets_masks(self) -> bool:
+        """Whether masks are set at its end."""
+        return self.kind not in ("retrain", "done")
+
+    def __str__(self) -> str:
+        return "done" if self.kind == "done" else f"{self.step} {self.cap:g}x: {self.kind}"
+
+
+def plan_phases(recipe: Recipe, structures: Iterable[Structure]) -> tuple[Phase, ...]:
+    """All phases; a step that prunes no matrix has none. The last is "done"."""
+    structures = tuple(structures)
+    phases = []
+    for step in STEPS:
+        stages = recipe.column_stages if step == "columns" else recipe.row_stages
+        for cap in _caps(stages, max(structure.rate(step) for structure in structures)):
+            phases.append(Phase(recipe.method.kind, step, cap, recipe.method.steps))
+            phases.append(Phase("retrain", step, cap, recipe.retrain_steps))
+    return (*phases, Phase("done", STEPS[-1], math.inf, 0))
+
+
+def _caps(stages: Iterable[float], highest: float) -> tuple[float, ...]:
+    """The rates of a step's stages; none where nothing is pruned."""
+    if highest == 1:
+        return ()
+    return (*(stage for stage in stages if 1 < stage < highest), highest)
