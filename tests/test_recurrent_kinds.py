@@ -121,11 +121,11 @@ def test_layers_are_pytorchs(machine, kind, layers, bidirectional, batch, bias, 
 
 @pytest.mark.parametrize("kind", CELLS)
 @pytest.mark.parametrize(("batch", "bias", "rates"), [(1, True, "bsp"), (16, False, "few rows")])
-def test_cells_are_pytorchs(machine, kind, batch, bias, rates):
+def test_cells_are_pytorchs(kind, batch, bias, rates):
     cell = CELLS[kind](INPUTS, HIDDEN, bias=bias).eval()
     prune(cell, rates)
     model, states = Streaming(cell).eval(), states_of(cell, batch)
-    program = machine.compile(model, (torch.randn(batch, INPUTS), *states))
+    program = rt.compile(model, (torch.randn(batch, INPUTS), *states))
     assert program.inputs[0].shape == (batch, INPUTS)
     ours, theirs = states, states
     for _ in range(5):
