@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv clean
+.PHONY: demo test lint types venv arm64 clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint
+test: lint arm64
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -24,6 +24,11 @@ types: venv
 	@tools/typecheck.sh $(BIN)/python
 
 venv: $(STAMP)
+
+# QEMU and IREE's ARM64 tools, for the tests marked arm64; without apt-get those are skipped.
+arm64: venv
+	@tools/arm64.sh || echo 'make: the tests marked arm64 will be skipped' >&2
+	@$(BIN)/python -c 'from rtmobile_iree.devices.runtime_tools import wheel_tools; wheel_tools("aarch64")'
 
 # Installed anew whenever pyproject.toml is newer than the last installation that succeeded.
 $(STAMP): pyproject.toml

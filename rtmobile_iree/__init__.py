@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rtmobile_iree.errors import (
         CompileError,
         DivergenceError,
+        DeviceError,
         EncodeError,
         FormatError,
         FrontendError,
@@ -48,6 +49,7 @@ _HOMES = {
     "Recipe": "prune.recipe",
     "CompileError": "errors",
     "DivergenceError": "errors",
+    "DeviceError": "errors",
     "EncodeError": "errors",
     "FormatError": "errors",
     "FrontendError": "errors",
@@ -61,6 +63,7 @@ __all__ = [
     "BSPPruner",
     "CompileError",
     "DivergenceError",
+    "DeviceError",
     "EncodeError",
     "FormatError",
     "FrontendError",

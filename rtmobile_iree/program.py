@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtmobile_iree.errors import InputError
+from rtmobile_iree.errors import InputError, TargetError
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.report.encoding import Report
-from rtmobile_iree.runtime import Module
+from rtmobile_iree.runtime import Module, read_reflection
 from rtmobile_iree.schedule import ACTIVATION_ERROR
-from rtmobile_iree.targets import get_target
+from rtmobile_iree.targets import Target, get_target, runs_here
 from rtmobile_iree.values import rules_text
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 
     from rtmobile_iree.options import Options
 
-REPORT_KEY, INPUTS_KEY, TARGET_KEY = "rtmobile.report", "rtmobile.inputs", "rtmobile.target"
+REPORT_KEY, INPUTS_KEY = "rtmobile.report", "rtmobile.inputs"
+TARGET_KEY, CPU_KEY = "rtmobile.target", "rtmobile.cpu"
 SHARED_DRIVER = "local-task"
 # MLIR's element types -> NumPy's
 DTYPES = {
@@ -85,22 +87,24 @@ class Program:
         report: what was encoded, how well it fits, what stayed dense and why.
         inputs: what a call takes.
         target: name of the target it was compiled for.
+        cpu: the core, where the target has a choice; else empty.
     """
 
     def __init__(self, vmfb: bytes, *, driver: str = "local-sync", name: str = "module") -> None:
         self.vmfb = vmfb
-        self._module = Module(vmfb, driver, name)
-        reflection = self._module.reflection
+        reflection = read_reflection(vmfb, name)
         try:
             specs = json.loads(reflection[INPUTS_KEY])
             self.inputs = tuple(InputSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in specs)
             self.report = Report.from_json(reflection[REPORT_KEY])
             self.target = reflection[TARGET_KEY]
+            self.cpu = reflection[CPU_KEY]
         except KeyError as error:
             raise InputError(
                 f"{name}: an IREE module, but not one of rtmobile's (no {error.args[0]} in the "
                 "reflection of main); run it with iree-run-module"
             ) from error
+        self._module = Module(vmfb, driver, name) if runs_here(self.target) else None
 
     def __call__(self, *inputs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
         """Runs the program.
@@ -113,7 +117,13 @@ class Program:
 
         Raises:
             InputError: wrong number of inputs, dtype or shape.
+            TargetError: the program is another machine's.
         """
+        if self._module is None:
+            raise TargetError(
+                f"this program is for {self.target}, and this machine is {platform.machine()}; "
+                "run it with: rtmobile run FILE.vmfb --device qemu"
+            )
         if len(inputs) != len(self.inputs):
             names = ", ".join(f"{spec.name} {spec}" for spec in self.inputs)
             raise InputError(f"{len(inputs)} inputs given; this program takes {names}")
@@ -140,6 +150,7 @@ def compile(
     activations: str = "f32",
     activation_error: float = ACTIVATION_ERROR,
     threads: int = 1,
+    cpu: str | None = None,
     progress: Progress = lambda step: None,
     driver: str | None = None,
 ) -> Program:
@@ -159,6 +170,7 @@ def compile(
         threads: most threads a recurrent layer stack may use. More than one needs IREE's
             local-task driver, which takes longer to start a call: worth it for chunks of steps of
             models that are large still, not for single steps.
+        cpu: the core, see `rtmobile_iree.cores`; None: one that every machine of the target has.
         progress: called with a few words before each stage.
         driver: IREE HAL driver the program is loaded on; the target's when None, and local-task
             for several threads.
@@ -170,12 +182,12 @@ def compile(
     from rtmobile_iree.iree_backend import compile_text
     from rtmobile_iree.options import Options
 
-    machine = get_target(target)
+    machine = get_target(target, cpu)
     options = Options(rules_text(values), activations, activation_error, threads)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
     specs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
-    text = lower_module(imported.module, specs, target, options, progress)
+    text = lower_module(imported.module, specs, machine, options, progress)
     progress("compiling with IREE")
     vmfb = compile_text(text, machine)
     return Program(vmfb, driver=driver or (machine.driver if threads == 1 else SHARED_DRIVER))
@@ -184,7 +196,7 @@ def compile(
 def lower_module(
     module: ir.Module,
     inputs: Sequence[InputSpec],
-    target: str,
+    target: Target,
     options: Options,
     progress: Progress,
 ) -> str:
@@ -193,16 +205,16 @@ def lower_module(
     from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
     from rtmobile_iree.report.build import build_report
 
-    machine = get_target(target)
     progress("finding patterns and packing weights")
     run_passes(module, layout_pipeline(options))
     report = build_report(module)
     progress("generating kernels")
-    run_passes(module, cpu_pipeline(machine, options))
+    run_passes(module, cpu_pipeline(target, options))
     _annotate(module, {
         REPORT_KEY: report.to_json(),
         INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),
-        TARGET_KEY: target,
+        TARGET_KEY: target.name,
+        CPU_KEY: target.cpu,
     })  # fmt: skip
     return str(module.operation.get_asm(assume_verified=True))
 
