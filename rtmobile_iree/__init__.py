@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtmobile_iree.errors import (
         CompileError,
-        DivergenceError,
         DeviceError,
+        DivergenceError,
         EncodeError,
         FormatError,
         FrontendError,
