@@ -90,6 +90,23 @@ class Emitter:
         """Loads an unsigned integer element as an index."""
         return arith.index_castui(ir.IndexType.get(), memref.load(source, [offset]))
 
+    def load_indices(self, source: ir.Value, offset: ir.Value, count: int) -> list[ir.Value]:
+        """Loads consecutive unsigned integer elements as indices: i16 four at a time, since a load
+        costs more than what takes them apart."""
+        i16, i64 = (ir.IntegerType.get_signless(bits) for bits in (16, 64))
+        found: list[ir.Value] = []
+        while len(found) < count:
+            at = self.add(offset, len(found))
+            if ir.MemRefType(source.type).element_type != i16 or count - len(found) < 4:
+                found.append(self.load_index(source, at))
+                continue
+            four = vector.load(ir.VectorType.get([4], i16), source, [at])
+            word = self.lane(vector.bitcast(ir.VectorType.get([1], i64), four), 0)
+            for number in range(4):
+                moved = arith.shrui(word, arith.constant(i64, 16 * number))
+                found.append(arith.index_castui(ir.IndexType.get(), arith.trunci(i16, moved)))
+        return found
+
     def store(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
         memref.store(value, target, [offset])
 

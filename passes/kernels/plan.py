@@ -39,6 +39,7 @@ LINE = 64  # bytes
 COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
 COMPRESS = 64  # bytes that one instruction moves together
 MASK_BITS = 16  # of an entry in the index buffer
+LEAST_DOTS = 128  # weights of a panel
 
 
 @dataclass(frozen=True)
@@ -218,15 +219,15 @@ def plan_matrix(
 def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
     """How a matrix's panels are stored.
 
-    Integer dot products need a panel's inputs moved together first, a pass over all of them: that
-    pays where a panel has as many weights as half the matrix has columns.
+    Integer dot products need inputs quantized, and each panel's moved together, a pass over all of
+    them: that pays where a panel has as many weights as half the matrix has columns, and not few.
     """
     if packed.value_type == "bf16":
         return "bf16x2"
     if packed.value_type != "i8" or dot is None:
         return packed.value_type
     weights = packed.values.size / max(1, len(panels(packed)))
-    return "i8x4" if weights >= packed.shape[1] / 2 else "i8"
+    return "i8x4" if weights >= max(LEAST_DOTS, packed.shape[1] / 2) else "i8"
 
 
 def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:
