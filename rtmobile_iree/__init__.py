@@ -7,6 +7,7 @@ and the NumPy-only parts of it (`rtmobile_iree.bspc`) cost neither torch nor MLI
     rt.prune(module, column_rate=16, row_rate=2, row_stripes=48, col_blocks=8)
     program = rt.compile(module, example_inputs, target="host")
     outputs = program(*inputs)
+    output = rt.stream(program).step(frames)
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rtmobile_iree.program import Program, compile, load
     from rtmobile_iree.prune import PruneReport, prune
     from rtmobile_iree.report.encoding import Report
+    from rtmobile_iree.streaming import Stream, stream
 
 __version__ = "0.1.0"
 
@@ -39,6 +41,8 @@ _HOMES = {
     "Report": "report.encoding",
     "compile": "program",
     "load": "program",
+    "Stream": "streaming",
+    "stream": "streaming",
     "PruneReport": "prune",
     "prune": "prune",
     "CompileError": "errors",
@@ -62,10 +66,12 @@ __all__ = [
     "PruneReport",
     "RTMobileError",
     "Report",
+    "Stream",
     "TargetError",
     "compile",
     "load",
     "prune",
+    "stream",
 ]
 
 
