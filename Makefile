@@ -8,12 +8,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv clean
+.PHONY: demo test lint types venv llvm-mca clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
 test: lint
+	@tools/fetch_llvm.sh || echo "tests of --cycles will be skipped"
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -24,6 +25,10 @@ types: venv
 	@tools/typecheck.sh $(BIN)/python
 
 venv: $(STAMP)
+
+# for `rtmobile inspect --cycles` and its tests
+llvm-mca:
+	@tools/fetch_llvm.sh
 
 # Installed anew whenever pyproject.toml is newer than the last installation that succeeded.
 $(STAMP): pyproject.toml

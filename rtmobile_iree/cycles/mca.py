@@ -1,0 +1,112 @@
+"""llvm-mca: how many cycles a core's scheduling model gives a block of instructions.
+
+The model is of a core that finds every load in its first-level cache and predicts every branch; the
+estimate adds what that leaves out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rtmobile_iree.errors import InputError
+
+# the packages' own names first: plain llvm-mca may be an old one
+VERSIONS = ("19", "20", "21", "18", "17", "16", "15", "14")
+# passes simulated: one, and two numbers whose difference is a loop that runs on and on
+FEW, MANY = 20, 120
+HOW_TO = "run `make llvm-mca` in rtmobile's repository, or install Debian's llvm"
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cycles of a block: its first pass from the first fetch to the last result, and each pass
+    more when it runs again and again."""
+
+    first: float
+    more: float
+
+
+@dataclass(frozen=True)
+class Mca:
+    """llvm-mca and llvm-objdump of one LLVM; `version`: its number."""
+
+    mca: Path
+    objdump: Path
+    version: int
+
+
+def cache_folder() -> Path:
+    """Where `make llvm-mca` puts LLVM's tools."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "rtmobile" / "llvm"
+
+
+def find_mca() -> Mca:
+    """The tools: those of `make llvm-mca`, else what is on PATH.
+
+    Raises:
+        InputError: there are none; says how to get them.
+    """
+    folders = [str(path) for path in sorted(cache_folder().glob("usr/lib/llvm-*/bin"))[::-1]]
+    for folder in (*folders, None):
+        for suffix in ("", *(f"-{v}" for v in VERSIONS)) if folder else (*_suffixes(), ""):
+            mca, objdump = (
+                shutil.which(f"{tool}{suffix}", path=folder)
+                for tool in ("llvm-mca", "llvm-objdump")
+            )
+            if mca and objdump:
+                return Mca(Path(mca), Path(objdump), _version(mca))
+    raise InputError(f"cycles: llvm-mca and llvm-objdump are needed; {HOW_TO}")
+
+
+def _suffixes() -> tuple[str, ...]:
+    return tuple(f"-{version}" for version in VERSIONS)
+
+
+def _version(tool: str) -> int:
+    text = subprocess.run([tool, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"LLVM version (\d+)", text)
+    if found is None:
+        raise InputError(f"{tool}: does not run or tells no version; {HOW_TO}")
+    return int(found[1])
+
+
+def costs(mca: Mca, cpu: str, blocks: Sequence[Sequence[str]]) -> list[Cost]:
+    """Cycles of each block, a sequence of instructions.
+
+    Args:
+        cpu: LLVM's name of the core whose model is used.
+
+    Raises:
+        InputError: llvm-mca does not know the core, or an instruction.
+    """
+    if not blocks:
+        return []
+    regions = [
+        f"# LLVM-MCA-BEGIN b{number}\n" + "\n".join(block) + f"\n# LLVM-MCA-END b{number}"
+        for number, block in enumerate(blocks)
+    ]
+    source = "\n".join(regions) + "\n"
+    once, few, many = (_cycles(mca, cpu, source, passes) for passes in (1, FEW, MANY))
+    return [
+        Cost(first, (high - low) / (MANY - FEW))
+        for first, low, high in zip(once, few, many, strict=True)
+    ]
+
+
+def _cycles(mca: Mca, cpu: str, source: str, passes: int) -> list[int]:
+    command = [str(mca.mca), "-march=aarch64", f"-mcpu={cpu}", f"-iterations={passes}", "--json"]
+    done = subprocess.run(command, input=source, capture_output=True, text=True, check=False)
+    errors = [line for line in done.stderr.splitlines() if "error:" in line or "not a rec" in line]
+    if done.returncode or errors:
+        line = (errors or done.stderr.splitlines() or ["no message"])[0]
+        raise InputError(f"llvm-mca {mca.version} for {cpu}: {line}")
+    regions = json.loads(done.stdout)["CodeRegions"]
+    return [region["SummaryView"]["TotalCycles"] for region in regions]
