@@ -35,6 +35,7 @@ class Core:
         name: as in `--cpu`.
         where: the phone's chip, and which of its cores.
         clock_hz: greatest clock.
+        decode: instructions taken a cycle at most.
         levels: (bytes that fit, bytes a second of one core), from the first cache to memory.
         source: where clock and levels come from; what is assumed is called so.
         models: the best first.
@@ -43,6 +44,7 @@ class Core:
     name: str
     where: str
     clock_hz: float
+    decode: int
     levels: tuple[tuple[int, float], ...]
     source: str
     models: tuple[Model, ...]
@@ -85,6 +87,7 @@ A76 = Core(
     "cortex-a76",
     "Snapdragon 855, its one prime core (Kryo 485 Gold, derived from Cortex-A76)",
     2.84 * GHZ,
+    4,
     _levels(2.84 * GHZ, 512 * KB, 2 * MB, 0.6 * 34.1 * GB),
     "Qualcomm's product brief of Snapdragon 855: 2.84 GHz, LPDDR4X at 2133 MHz x 64 bit = 34.1 "
     "GB/s; caches 64 KB, 512 KB, 2 MB (AnandTech, 2019-01-15). " + LEVELS_SOURCE,

@@ -146,7 +146,7 @@ def estimate(
         for count in steps:
             progress(f"counting instructions of {count} steps")
             parts = [part for kernel in made.kernels for part in
-                     _parts(kernel, made, count, mca, model)]  # fmt: skip
+                     _parts(kernel, made, count, mca, core)]  # fmt: skip
             memory_us = memory_seconds(made.work, core, count, made.time_chunk) * US
             found.append(Estimate(core, model, mca.version, count, tuple(parts), memory_us))
     return tuple(found), made.left_out
@@ -177,15 +177,15 @@ def _text(module: ir.Module) -> str:
     return str(module.operation.get_asm(assume_verified=True))
 
 
-def _parts(kernel: Kernel, made: CompiledKernels, steps: int, mca: Mca, model: Model) -> list[Part]:
+def _parts(kernel: Kernel, made: CompiledKernels, steps: int, mca: Mca, core: Core) -> list[Part]:
     """Blocks of one kernel that ran, with their costs."""
-    path = made.files[kernel.name]
+    path, cpu = made.files[kernel.name], core.model(mca.version).cpu
     counts = count_instructions(path.read_bytes(), kernel, kernel.items(steps))
     ran = blocks(disassemble(path, mca.objdump), counts)
     texts = [[each.text for each in block.instructions] for block in ran]
     return [
         Part(kernel.name, block, cost)
-        for block, cost in zip(ran, costs(mca, model.cpu, texts), strict=True)
+        for block, cost in zip(ran, costs(mca, cpu, core.decode, texts), strict=True)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Our kernels of a lowered module, with the constants they read: what is needed to run one alone."""
+"""Our kernels of a lowered module, and the constants they read: all it takes to run one alone."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def _buffer(span: ir.Operation, value: np.ndarray | None) -> Buffer:
     size = span.operands[1].owner  # items * per_item + fixed, as `dispatch.define_kernel` makes it
     per_item = _constant(size.operands[0].owner.operands[1])
     fixed = _constant(size.operands[1])
-    assert per_item is not None and fixed is not None, "a binding's size is not linear in n"
+    assert per_item is not None, "a binding's size is not linear in n"
+    assert fixed is not None, "a binding's size is not linear in n"
     return Buffer(per_item, fixed, itemsize, None)
 
 
