@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rtmobile_iree.errors import InputError
+from rtmobile_iree.errors import InputError, TargetError
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.report.encoding import Report
-from rtmobile_iree.runtime import Module
+from rtmobile_iree.runtime import Module, read_reflection
 from rtmobile_iree.schedule import ACTIVATION_ERROR
 from rtmobile_iree.states import Pairs, add_step, find_states
-from rtmobile_iree.targets import get_target
+from rtmobile_iree.targets import Target, get_target, runs_here
 from rtmobile_iree.values import rules_text
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
 
     from rtmobile_iree.options import Options
 
-REPORT_KEY, INPUTS_KEY, TARGET_KEY = "rtmobile.report", "rtmobile.inputs", "rtmobile.target"
+REPORT_KEY, INPUTS_KEY = "rtmobile.report", "rtmobile.inputs"
+TARGET_KEY, CPU_KEY = "rtmobile.target", "rtmobile.cpu"
 OUTPUTS_KEY, STATES_KEY = "rtmobile.outputs", "rtmobile.states"
 # MLIR's element types -> NumPy's
 DTYPES = {
@@ -88,24 +90,40 @@ class Program:
         outputs: what it returns.
         states: (output, input) where what comes out goes in at the next call, as a stream does.
         target: name of the target it was compiled for.
+        cpu: the core, where the target has a choice; else empty.
     """
 
     def __init__(self, vmfb: bytes, *, driver: str = "local-sync", name: str = "module") -> None:
         self.vmfb = vmfb
-        self.module = Module(vmfb, driver, name)
-        reflection = self.module.reflection
+        reflection = read_reflection(vmfb, name)
         try:
             self.inputs = _read_specs(reflection[INPUTS_KEY])
             self.outputs = _read_specs(reflection[OUTPUTS_KEY])
             self.states: Pairs = tuple((o, i) for o, i in json.loads(reflection[STATES_KEY]))
             self.report = Report.from_json(reflection[REPORT_KEY])
             self.target = reflection[TARGET_KEY]
+            self.cpu = reflection[CPU_KEY]
         except KeyError as error:
             raise InputError(
                 f"{name}: an IREE module, but not one of rtmobile's, or an older one (no "
                 f"{error.args[0]} in the reflection of main); compile it again, or run it with "
                 "iree-run-module"
             ) from error
+        self._module = Module(vmfb, driver, name) if runs_here(self.target) else None
+
+    @property
+    def module(self) -> Module:
+        """The loaded module.
+
+        Raises:
+            TargetError: the program is another machine's.
+        """
+        if self._module is None:
+            raise TargetError(
+                f"this program is for {self.target}, and this machine is {platform.machine()}; "
+                "run it with: rtmobile run FILE.vmfb --device qemu"
+            )
+        return self._module
 
     def __call__(self, *inputs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
         """Runs the program.
@@ -118,12 +136,14 @@ class Program:
 
         Raises:
             InputError: wrong number of inputs, dtype or shape.
+            TargetError: the program is another machine's.
         """
+        module = self.module
         if len(inputs) != len(self.inputs):
             names = ", ".join(f"{spec.name} {spec}" for spec in self.inputs)
             raise InputError(f"{len(inputs)} inputs given; this program takes {names}")
         arrays = [spec.check(value) for spec, value in zip(self.inputs, inputs, strict=True)]
-        results = self.module(arrays)
+        results = module(arrays)
         return results[0] if len(results) == 1 else results
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -144,6 +164,7 @@ def compile(
     values: str | Mapping[str, str | float] = "f32",
     activations: str = "f32",
     activation_error: float = ACTIVATION_ERROR,
+    cpu: str | None = None,
     progress: Progress = lambda step: None,
     driver: str | None = None,
 ) -> Program:
@@ -160,6 +181,7 @@ def compile(
             error (see `rtmobile_iree.values`). The report gives each matrix's error.
         activations: "f32", or "i8": the inputs of i8 matrices are quantized as they come.
         activation_error: greatest absolute error of sigmoid and tanh; fewer operations for more.
+        cpu: the core, see `rtmobile_iree.cores`; None: one that every machine of the target has.
         progress: called with a few words before each stage.
         driver: IREE HAL driver the program is loaded on; the target's when None.
 
@@ -170,13 +192,13 @@ def compile(
     from rtmobile_iree.iree_backend import compile_text
     from rtmobile_iree.options import Options
 
-    machine = get_target(target)
+    machine = get_target(target, cpu)
     options = Options(rules_text(values), activations, activation_error)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
     inputs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
     outputs = [InputSpec(o.name, o.shape, DTYPES[o.element_type]) for o in imported.outputs]
-    text = lower_module(imported.module, inputs, outputs, target, options, progress)
+    text = lower_module(imported.module, inputs, outputs, machine, options, progress)
     progress("compiling with IREE")
     vmfb = compile_text(text, machine)
     return Program(vmfb, driver=driver or machine.driver)
@@ -186,7 +208,7 @@ def lower_module(
     module: ir.Module,
     inputs: Sequence[InputSpec],
     outputs: Sequence[InputSpec],
-    target: str,
+    target: Target,
     options: Options,
     progress: Progress,
 ) -> str:
@@ -195,18 +217,18 @@ def lower_module(
     from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
     from rtmobile_iree.report.build import build_report
 
-    machine = get_target(target)
     progress("finding patterns and packing weights")
     run_passes(module, layout_pipeline(options))
     report = build_report(module)
     progress("generating kernels")
-    run_passes(module, cpu_pipeline(machine, options))
+    run_passes(module, cpu_pipeline(target, options))
     _annotate(module, {
         REPORT_KEY: report.to_json(),
         INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),
         OUTPUTS_KEY: json.dumps([asdict(spec) for spec in outputs]),
         STATES_KEY: json.dumps(find_states(inputs, outputs)),
-        TARGET_KEY: target,
+        TARGET_KEY: target.name,
+        CPU_KEY: target.cpu,
     })  # fmt: skip
     add_step(module)
     return str(module.operation.get_asm(assume_verified=True))

@@ -10,6 +10,7 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtmobile_iree.cores import DEFAULT_CORE, Core, get_core
 from rtmobile_iree.errors import TargetError
 
 
@@ -26,6 +27,7 @@ class Target:
         source: where the figures come from.
         expand: whether it expands a register under a mask.
         integer_dot: its integer dot product, a name in `schedule.INTEGER_DOTS`.
+        core: the core that was named, or is taken; None of the host.
     """
 
     name: str
@@ -36,6 +38,12 @@ class Target:
     source: str
     expand: bool = False
     integer_dot: str | None = None
+    core: Core | None = None
+
+    @property
+    def cpu(self) -> str:
+        """What `get_target` takes to make this target again; empty for the host."""
+        return self.core.name if self.core else ""
 
 
 CPU_FLAGS = (
@@ -57,21 +65,59 @@ DOT_UNITS = {
 }
 
 
+# target -> LLVM's triple of it
+ARM64_TRIPLES = {
+    "arm64-android": "aarch64-none-linux-android30",  # Android 11, IREE's own minimum in its docs
+    "arm64-linux": "aarch64-unknown-linux-gnu",
+}
+ARM64_MACHINES = ("aarch64", "arm64")  # what `uname -m` says on Linux and macOS
+
+
 def target_names() -> tuple[str, ...]:
     """Every target `get_target` knows."""
-    return ("host",)
+    return ("host", *ARM64_TRIPLES)
 
 
-def get_target(name: str) -> Target:
+def get_target(name: str, cpu: str | None = None) -> Target:
     """Looks a target up.
 
+    Args:
+        cpu: a name in `cores.CORES`; None takes what runs on every core of the target.
+
     Raises:
-        TargetError: no such target; the message lists those there are.
+        TargetError: no such target or core, the message lists those there are; or a core for the
+            host.
     """
-    if name == "host":
-        return host_target()
-    known = ", ".join(target_names())
-    raise TargetError(f"target {name!r} is not known; use one of: {known}")
+    if name in ARM64_TRIPLES:
+        return _arm64_target(name, get_core(cpu or DEFAULT_CORE))
+    if name != "host":
+        known = ", ".join(target_names())
+        raise TargetError(f"target {name!r} is not known; use one of: {known}")
+    if cpu:
+        others = " or ".join(ARM64_TRIPLES)
+        raise TargetError(
+            f"target host: its cpu is this machine's, not {cpu!r}; leave cpu out, or use {others}"
+        )
+    return host_target()
+
+
+def runs_here(name: str) -> bool:
+    """Whether this machine's processor is of the kind that a target is for."""
+    return name not in ARM64_TRIPLES or platform.machine() in ARM64_MACHINES
+
+
+def _arm64_target(name: str, core: Core) -> Target:
+    flags = (*CPU_FLAGS, f"--iree-llvmcpu-target-triple={ARM64_TRIPLES[name]}", *core.flags)
+    return Target(
+        name,
+        flags,
+        core.vector_width,
+        core.vector_registers,
+        "local-sync",
+        "; ".join(core.sources),
+        integer_dot=core.integer_dot,
+        core=core,
+    )
 
 
 @functools.cache

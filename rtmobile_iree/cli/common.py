@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from rtmobile_iree.cores import CORES
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.targets import target_names
 
 if TYPE_CHECKING:
     from rtmobile_iree.program import Program
@@ -45,7 +47,14 @@ Values = Annotated[
 Activations = Annotated[
     str, typer.Option(help="f32, or i8: inputs of i8 weights are quantized as they come.")
 ]
-TargetName = Annotated[str, typer.Option("--target", help="Machine to compile for.")]
+TargetName = Annotated[
+    str,
+    typer.Option("--target", help=f"Machine to compile for: {', '.join(target_names())}."),
+]
+CpuName = Annotated[
+    str | None,
+    typer.Option("--cpu", help=f"Core of an ARM64 target: {', '.join(CORES)}."),
+]
 Prune = Annotated[str | None, typer.Option(help="Prune first: column rate x row rate, as 16x2.")]
 
 

@@ -9,6 +9,7 @@ import typer
 
 from rtmobile_iree.cli.common import (
     Activations,
+    CpuName,
     ExampleInputs,
     Model,
     Prune,
@@ -27,6 +28,7 @@ def compile(
     model: Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="Where to write the .vmfb.")],
     target: TargetName = "host",
+    cpu: CpuName = None,
     prune: Prune = None,
     example_input: ExampleInputs = None,
     dynamic_steps: Annotated[
@@ -46,10 +48,12 @@ def compile(
         example_input or (),
         dynamic_steps,
         activation_error=activation_error,
+        cpu=cpu,
         values=values,
         activations=activations,
     )
     program.save(output)
     print_report(program.report)
     out = console()
-    out.print(f"{output}: {len(program.vmfb):,} bytes, target {program.target}", highlight=False)
+    where = " ".join(filter(None, (program.target, program.cpu)))
+    out.print(f"{output}: {len(program.vmfb):,} bytes, target {where}", highlight=False)

@@ -10,6 +10,7 @@ import typer
 
 from rtmobile_iree.cli.common import (
     Activations,
+    CpuName,
     ExampleInputs,
     Prune,
     TargetName,
@@ -37,7 +38,7 @@ def inspect(
     cycles: Annotated[
         bool, typer.Option("--cycles", help="ESTIMATE microseconds on a phone's core.")
     ] = False,
-    cpu: Annotated[str, typer.Option(help="The core, with --cycles.")] = "cortex-a76",
+    cpu: CpuName = None,
     steps: Annotated[str, typer.Option(help="Steps of a call, with --cycles.")] = "1,30",
     values: Values = "f32",
     activations: Activations = "f32",
@@ -54,7 +55,14 @@ def inspect(
         program = load(model)
     else:
         program = compiled(
-            model, target, prune, example_input or (), True, values=values, activations=activations
+            model,
+            target,
+            prune,
+            example_input or (),
+            True,
+            cpu=cpu,
+            values=values,
+            activations=activations,
         )
     if json:
         print(program.report.to_json())
@@ -69,28 +77,25 @@ def _cycles(
     target: str,
     prune: str | None,
     example_input: Sequence[str],
-    cpu: str,
+    cpu: str | None,
     steps: Sequence[int],
     options: Options,
     json: bool,
 ) -> None:
     """`inspect --cycles`: an estimate from the machine code."""
-    from rtmobile_iree.cycles.cores import core_target, get_core
     from rtmobile_iree.cycles.estimate import estimate
     from rtmobile_iree.cycles.report import estimate_tables, notes, to_json
+    from rtmobile_iree.targets import get_target
 
     if Path(model).suffix == ".vmfb":
         raise InputError(
             f"--cycles {model}: a .vmfb does not say which constants its kernels read; "
             "give the MODEL it was compiled from"
         )
-    core = get_core(cpu)
-    machine = core_target("arm64-android" if target == "host" else target, core)
+    machine = get_target(target, cpu)
     source, inputs = imported(model, prune, example_input)
     with err.status("starting") as status:
-        made, left_out = estimate(
-            source, inputs, machine, core, steps, options, progress=status.update
-        )
+        made, left_out = estimate(source, inputs, machine, steps, options, progress=status.update)
     if json:
         print(to_json(made, left_out))
         return

@@ -22,8 +22,10 @@ R_AARCH64_RELATIVE = 1027
 PAGE, INSTRUCTION_BYTES = 0x1000, 4
 CODE, STACK, DATA, STOP = 0x10_0000, 0x4000_0000, 0x1_0000_0000, 0x3000_0000
 STACK_BYTES = 1 << 20
+NAME_BYTES = 256  # of a function's name, at most
 LIBRARY_VERSION = 6  # greatest version asked for; IREE 3.13 writes this one
-EXPORT_POINTERS = 32  # offset of exports.ptrs in iree_hal_executable_library_v0_t
+# offsets in iree_hal_executable_library_v0_t: exports.count, exports.ptrs, exports.names
+COUNT, POINTERS, NAMES = 24, 32, 64
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ def count_instructions(elf: bytes, kernel: Kernel, items: int) -> Counts:
     """Runs a kernel once.
 
     Args:
-        elf: the shared object IREE made of the kernel's executable, the kernel its only export.
+        elf: the shared object IREE made of the kernel's executable, others in it or not.
         items: the kernel's push constant: steps, or vectors.
 
     Raises:
@@ -52,13 +54,10 @@ def count_instructions(elf: bytes, kernel: Kernel, items: int) -> Counts:
     from unicorn import UC_HOOK_BLOCK
 
     machine = _machine(elf)
-    query = _symbol(elf, "iree_hal_executable_library_query")
     environment = _place(machine, DATA - (64 << 10), bytes(4096))
-    library = _run(machine, query, LIBRARY_VERSION, environment)
-    if library == 0:
-        raise CompileError(f"{kernel.name}: no IREE library of version {LIBRARY_VERSION}")
-    pointers = _word(machine, library + EXPORT_POINTERS)
-    entry = _word(machine, pointers)
+    entry = _exports(machine, elf, environment).get(kernel.name)
+    if entry is None:
+        raise CompileError(f"{kernel.name}: not in the code that IREE made")
     state, workgroup = _arguments(machine, kernel, items)
     # the emulator's blocks: from where control came in to the next branch, or to a page's end
     blocks: Counter[tuple[int, int]] = Counter()
@@ -86,6 +85,27 @@ def count_instructions(elf: bytes, kernel: Kernel, items: int) -> Counts:
         if end != begin
     }
     return Counts(instructions, Counter(jumps))
+
+
+def export_names(elf: bytes) -> tuple[str, ...]:
+    """Names of the functions of a shared object that a program may dispatch."""
+    machine = _machine(elf)
+    return tuple(_exports(machine, elf, _place(machine, DATA, bytes(PAGE))))
+
+
+def _exports(machine: Any, elf: bytes, environment: int) -> dict[str, int]:
+    """Addresses of the functions by name: the library tells them itself."""
+    query = _symbol(elf, "iree_hal_executable_library_query")
+    library = _run(machine, query, LIBRARY_VERSION, environment)
+    if library == 0:
+        raise CompileError(f"the code is no IREE library of version {LIBRARY_VERSION}")
+    count = _word(machine, library + COUNT) & 0xFFFFFFFF
+    pointers, names = _word(machine, library + POINTERS), _word(machine, library + NAMES)
+    found = {}
+    for number in range(count):
+        text = bytes(machine.mem_read(_word(machine, names + 8 * number), NAME_BYTES))
+        found[text.split(b"\0")[0].decode()] = _word(machine, pointers + 8 * number)
+    return found
 
 
 def _machine(elf: bytes) -> Any:

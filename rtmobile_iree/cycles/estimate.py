@@ -14,12 +14,13 @@ from typing import Any
 
 from torch_mlir import ir
 
-from rtmobile_iree.cycles.cores import MISPREDICT_CYCLES, Core, Model
+from rtmobile_iree.cores import Core
 from rtmobile_iree.cycles.disassembly import Block, blocks, disassemble
-from rtmobile_iree.cycles.emulate import count_instructions
+from rtmobile_iree.cycles.emulate import count_instructions, export_names
 from rtmobile_iree.cycles.kernels import Kernel, read_kernels
 from rtmobile_iree.cycles.mca import Cost, Mca, costs, find_mca
-from rtmobile_iree.errors import InputError
+from rtmobile_iree.cycles.models import MISPREDICT_CYCLES, Model, bandwidth, choose_model
+from rtmobile_iree.errors import InputError, TargetError
 from rtmobile_iree.frontend import import_module
 from rtmobile_iree.iree_backend import compile_text
 from rtmobile_iree.options import Options
@@ -108,7 +109,7 @@ class CompiledKernels:
         files: their shared objects by name.
         work: what the model must read.
         time_chunk: steps whose inputs are projected at once.
-        left_out: executables that IREE made of the rest of the model, which are not estimated.
+        left_out: functions that IREE made of the rest of the model, which are not estimated.
     """
 
     kernels: tuple[Kernel, ...]
@@ -122,12 +123,11 @@ def estimate(
     source: Any,
     example_inputs: Sequence[Any] | None,
     target: Target,
-    core: Core,
     steps: Sequence[int] = (1, 30),
     options: Options | None = None,
     progress: Progress = lambda line: None,
 ) -> tuple[tuple[Estimate, ...], tuple[str, ...]]:
-    """Estimates of calls of so many steps, and the executables that are in none of them.
+    """Estimates of calls of so many steps, and the functions that are in none of them.
 
     Args:
         source: what `rtmobile_iree.compile` takes.
@@ -137,8 +137,14 @@ def estimate(
         InputError: llvm-mca is missing, or nothing in the model is a kernel of ours.
         TargetError, CompileError: see `get_target`, `rtmobile_iree.compile`.
     """
+    core = target.core
+    if core is None:
+        raise TargetError(
+            f"cycles: target {target.name} names no phone's core; use arm64-android, and a cpu as "
+            "cortex-a76"
+        )
     mca = find_mca()
-    model = core.model(mca.version)
+    model = choose_model(core, mca.version)
     with tempfile.TemporaryDirectory(prefix="rtmobile-cycles-") as folder:
         progress(f"compiling for {target.name}")
         made = compile_kernels(source, example_inputs, target, options or Options(), Path(folder))
@@ -146,7 +152,7 @@ def estimate(
         for count in steps:
             progress(f"counting instructions of {count} steps")
             parts = [part for kernel in made.kernels for part in
-                     _parts(kernel, made, count, mca, core)]  # fmt: skip
+                     _parts(kernel, made, count, mca, model)]  # fmt: skip
             memory_us = memory_seconds(made.work, core, count, made.time_chunk) * US
             found.append(Estimate(core, model, mca.version, count, tuple(parts), memory_us))
     return tuple(found), made.left_out
@@ -167,25 +173,30 @@ def compile_kernels(
     compile_text(
         _text(module), target, extra_flags=(f"--iree-hal-dump-executable-binaries-to={folder}",)
     )
-    objects = sorted(folder.glob("*_embedded_elf_arm_64.so"))
-    files = {k.name: path for k in kernels for path in objects if f"_{k.name}_e" in path.name}
-    left = tuple(path.name for path in objects if path not in files.values())
-    return CompiledKernels(kernels, files, work, lower.time_chunk, left)
+    names = {kernel.name for kernel in kernels}
+    files, left_out = {}, []
+    for path in sorted(folder.glob("*_embedded_elf_arm_64.so")):
+        for name in export_names(path.read_bytes()):
+            if name in names:
+                files[name] = path
+            else:
+                left_out.append(name)
+    return CompiledKernels(kernels, files, work, lower.time_chunk, tuple(left_out))
 
 
 def _text(module: ir.Module) -> str:
     return str(module.operation.get_asm(assume_verified=True))
 
 
-def _parts(kernel: Kernel, made: CompiledKernels, steps: int, mca: Mca, core: Core) -> list[Part]:
+def _parts(kernel: Kernel, made: CompiledKernels, steps: int, mca: Mca, model: Model) -> list[Part]:
     """Blocks of one kernel that ran, with their costs."""
-    path, cpu = made.files[kernel.name], core.model(mca.version).cpu
+    path = made.files[kernel.name]
     counts = count_instructions(path.read_bytes(), kernel, kernel.items(steps))
     ran = blocks(disassemble(path, mca.objdump), counts)
     texts = [[each.text for each in block.instructions] for block in ran]
     return [
         Part(kernel.name, block, cost)
-        for block, cost in zip(ran, costs(mca, cpu, core.decode, texts), strict=True)
+        for block, cost in zip(ran, costs(mca, model.cpu, model.decode, texts), strict=True)
     ]
 
 
@@ -193,9 +204,9 @@ def memory_seconds(work: Work, core: Core, steps: int, time_chunk: int) -> float
     """Reading the weights, by docs/roofline.md: a matrix comes from the level that holds what is
     read between two of its readings, its own rows within a chunk and the whole model otherwise."""
     chunks = -(-steps // time_chunk)
-    cold, total = core.bandwidth(work.bytes), 0.0
+    cold, total = bandwidth(core, work.bytes), 0.0
     for layer in work.recurrent:
-        warm = core.bandwidth(layer.w_hh.bytes)
+        warm = bandwidth(core, layer.w_hh.bytes)
         total += chunks * (layer.w_ih.bytes + layer.w_hh.bytes) / cold
         total += (steps - chunks) * layer.w_hh.bytes / warm
     return total + sum(linear.weight.bytes for linear in work.linear) / cold

@@ -9,6 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from rtmobile_iree.cycles.estimate import Estimate, Part
+from rtmobile_iree.cycles.models import MISPREDICT_CYCLES
 
 # blocks in the table of loops
 SHOWN = 12
@@ -18,7 +19,7 @@ FMA = r"(fmla|fmlal|fmadd|sdot|smmla)\b"
 def estimate_tables(estimates: Sequence[Estimate]) -> list[Table]:
     """Totals of every number of steps, and the loops of the greatest."""
     first = estimates[0]
-    totals = Table(title=f"ESTIMATE, not measured: {first.core.where}, {clock(first)}")
+    totals = Table(title=f"ESTIMATE, not measured: {where(first)}")
     for heading in ("steps", "us", "compute us", "memory us", "not overlapped us",
                     "cycles", "instructions"):  # fmt: skip
         totals.add_column(heading, justify="right")
@@ -51,15 +52,19 @@ def notes(estimate: Estimate, left_out: Sequence[str]) -> list[str]:
     """What the figures rest on, and what they leave out."""
     model = f"scheduling model: {estimate.model.cpu} of LLVM {estimate.llvm}"
     lines = [
-        f"{model}: {estimate.model.note}" if estimate.model.note else model,
-        f"clock, caches, bandwidth: {estimate.core.source}",
+        f"{model}: {estimate.model.note}",
+        *estimate.core.sources,
+        "estimates: bandwidths of L2, L3 and memory (rtmobile_iree/cores.py); "
+        f"{MISPREDICT_CYCLES} cycles a mispredicted branch",
         "not in it: the call itself, other programs, a clock lowered by heat",
     ]
     return lines + [f"not in it: {name}, made by IREE" for name in left_out]
 
 
-def clock(estimate: Estimate) -> str:
-    return f"{estimate.core.clock_hz / 1e9:.2f} GHz"
+def where(estimate: Estimate) -> str:
+    """The core, and its clock."""
+    core = estimate.core
+    return f"{core.name}, {core.chip}, {core.clock_hz / 1e9:.2f} GHz"
 
 
 def to_json(estimates: Sequence[Estimate], left_out: Sequence[str]) -> str:
@@ -68,7 +73,7 @@ def to_json(estimates: Sequence[Estimate], left_out: Sequence[str]) -> str:
     fields = {
         "kind": "ESTIMATE",
         "core": first.core.name,
-        "where": first.core.where,
+        "chip": first.core.chip,
         "clock_ghz": first.core.clock_hz / 1e9,
         "scheduling_model": first.model.cpu,
         "llvm": first.llvm,

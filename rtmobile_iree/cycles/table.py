@@ -19,13 +19,13 @@ from rich.table import Table
 from rtmobile_iree.bench.machine import versions
 from rtmobile_iree.bench.models import parse_rate
 from rtmobile_iree.cli.common import console, err
-from rtmobile_iree.cycles.cores import core_target, get_core
 from rtmobile_iree.cycles.estimate import Estimate, estimate
-from rtmobile_iree.cycles.report import clock, notes, summary_fields
+from rtmobile_iree.cycles.report import notes, summary_fields, where
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.models import paper_gru
 from rtmobile_iree.options import Options
 from rtmobile_iree.prune import prune
+from rtmobile_iree.targets import get_target
 
 FRAME_STEPS = 30
 
@@ -88,8 +88,7 @@ def make_rows(
     rows: Sequence[PaperRow], forms: Sequence[tuple[str, str]], cpu: str, target: str
 ) -> list[TableRow]:
     """Estimates of the paper's model at these rates and forms."""
-    core = get_core(cpu)
-    machine = core_target(target, core)
+    machine = get_target(target, cpu)
     found = []
     with err.status("starting") as status:
         for paper in rows:
@@ -100,7 +99,7 @@ def make_rows(
                     columns, kept = parse_rate(paper.rate)
                     prune(module, column_rate=columns, row_rate=kept)
                 made, _ = estimate(
-                    module, module.example_inputs(), machine, core, (1, FRAME_STEPS), Options(*form)
+                    module, module.example_inputs(), machine, (1, FRAME_STEPS), Options(*form)
                 )
                 found.append(TableRow(paper, form, made))
     return found
@@ -117,7 +116,7 @@ def to_table(rows: Sequence[TableRow]) -> Table:
     first = rows[0].frame
     table = Table(
         title=f"ESTIMATE, not measured: us a frame of {FRAME_STEPS} steps (of 1 step) on "
-        f"{first.core.where}, {clock(first)}"
+        f"{where(first)}"
     )
     for heading in ("compression", "rate", "paper, CPU", *map(name, forms)):
         table.add_column(heading, justify="right")
@@ -142,9 +141,8 @@ def to_json(rows: Sequence[TableRow]) -> str:
         "model": "rtmobile_iree.models:paper_gru",
         "paper": "arXiv 2002.11474, Table II, CPU time of a frame (30 steps)",
         "core": first.core.name,
-        "where": first.core.where,
+        "chip": first.core.chip,
         "clock_ghz": first.core.clock_hz / 1e9,
-        "levels": [list(level) for level in first.core.levels],
         "scheduling_model": first.model.cpu,
         "llvm": first.llvm,
         "notes": notes(first, ()),
