@@ -2,16 +2,18 @@
 
 import io
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
+from elftools.elf.elffile import ELFFile
 from torch import nn
 
 from rtmobile_iree import cli
 from rtmobile_iree.cores import CORES, get_core
-from rtmobile_iree.cycles import emulate, table
+from rtmobile_iree.cycles import table
 from rtmobile_iree.cycles.disassembly import Instruction, blocks, disassemble
 from rtmobile_iree.cycles.emulate import Counts, count_instructions
 from rtmobile_iree.cycles.estimate import Part, compile_kernels, estimate, memory_seconds
@@ -110,7 +112,7 @@ def test_a_kernel_that_cannot_run(kernels, mca):
     path = kernels.files[kernel.name]
     first = next(iter(counted(kernels, "rtmobile_gru", 1, mca))).instructions[0]
     code = path.read_bytes()
-    text = emulate.ELFFile(io.BytesIO(code)).get_section_by_name(".text")
+    text = ELFFile(io.BytesIO(code)).get_section_by_name(".text")
     at = text["sh_offset"] + first.address - text["sh_addr"]
     broken = code[:at] + bytes(4) + code[at + 4 :]  # udf #0
     with pytest.raises(CompileError, match=f"the emulator stopped at {first.address:#x}"):
@@ -218,6 +220,12 @@ def test_what_cannot_be_estimated(tmp_path):
         estimate(linear, (torch.zeros(1, 4),), get_target("host"))
     with pytest.raises(InputError, match="no recurrent or block-sparse layer"):
         compile_kernels(nn.ReLU().eval(), (torch.zeros(1, 4),), A76, Options(), tmp_path)
+
+
+def test_without_the_emulator_the_error_says_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    with pytest.raises(InputError, match=r"unicorn not installed; pip install .*\[cycles\]"):
+        estimate(nn.ReLU().eval(), (torch.zeros(1, 4),), A76)
 
 
 def run(capsys, *arguments):

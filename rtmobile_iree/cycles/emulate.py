@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
 
-from elftools.elf.elffile import ELFFile
-
 from rtmobile_iree.cycles.kernels import Kernel
 from rtmobile_iree.errors import CompileError
 
@@ -116,7 +114,7 @@ def _machine(elf: bytes) -> Any:
     machine = Uc(UC_ARCH_ARM64, UC_MODE_ARM)
     machine.ctl_set_cpu_model(UC_CPU_ARM64_MAX)
     machine.reg_write(UC_ARM64_REG_CPACR_EL1, 3 << 20)  # vector instructions do not trap
-    file = ELFFile(BytesIO(elf))
+    file = _elf_file(elf)
     segments = [s for s in file.iter_segments() if s["p_type"] == "PT_LOAD"]
     end = max(s["p_vaddr"] + s["p_memsz"] for s in segments)
     machine.mem_map(CODE, _pages(end))
@@ -176,8 +174,14 @@ def _run(machine: Any, function: int, *arguments: int) -> int:
     return int(machine.reg_read(arm64_const.UC_ARM64_REG_X0))
 
 
+def _elf_file(elf: bytes) -> Any:
+    from elftools.elf.elffile import ELFFile
+
+    return ELFFile(BytesIO(elf))
+
+
 def _symbol(elf: bytes, name: str) -> int:
-    symbols = ELFFile(BytesIO(elf)).get_section_by_name(".dynsym")
+    symbols = _elf_file(elf).get_section_by_name(".dynsym")
     return CODE + int(symbols.get_symbol_by_name(name)[0]["st_value"])
 
 

@@ -6,6 +6,7 @@ blocks cost; bytes of weights over the bandwidth of the cache they fit say what 
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from rtmobile_iree.roofline.work import Work, read_work
 from rtmobile_iree.targets import Target
 
 US = 1e6
+PACKAGES = ("unicorn", "elftools")
 Progress = Callable[[str], None]
 
 
@@ -134,7 +136,7 @@ def estimate(
         target: an AArch64 target.
 
     Raises:
-        InputError: llvm-mca is missing, or nothing in the model is a kernel of ours.
+        InputError: llvm-mca or a package is missing, or nothing in the model is a kernel of ours.
         TargetError, CompileError: see `get_target`, `rtmobile_iree.compile`.
     """
     core = target.core
@@ -142,6 +144,11 @@ def estimate(
         raise TargetError(
             f"cycles: target {target.name} names no phone's core; use arm64-android, and a cpu as "
             "cortex-a76"
+        )
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(
+            f"cycles: {' and '.join(missing)} not installed; pip install 'rtmobile-iree[cycles]'"
         )
     mca = find_mca()
     model = choose_model(core, mca.version)
