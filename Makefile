@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv llvm-mca clean
+.PHONY: demo test lint types venv arm64 llvm-mca clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint
+test: lint arm64
 	@tools/fetch_llvm.sh || echo "tests of --cycles will be skipped"
 	@$(BIN)/python -m pytest
 
@@ -29,6 +29,11 @@ venv: $(STAMP)
 # for `rtmobile inspect --cycles` and its tests
 llvm-mca:
 	@tools/fetch_llvm.sh
+
+# QEMU and IREE's ARM64 tools, for the tests marked arm64; without apt-get those are skipped.
+arm64: venv
+	@tools/arm64.sh || echo 'make: the tests marked arm64 will be skipped' >&2
+	@$(BIN)/python -c 'from rtmobile_iree.devices.runtime_tools import wheel_tools; wheel_tools("aarch64")'
 
 # Installed anew whenever pyproject.toml is newer than the last installation that succeeded.
 $(STAMP): pyproject.toml

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtmobile_iree.errors import (
         CompileError,
+        DeviceError,
         EncodeError,
         FormatError,
         FrontendError,
@@ -46,6 +47,7 @@ _HOMES = {
     "PruneReport": "prune",
     "prune": "prune",
     "CompileError": "errors",
+    "DeviceError": "errors",
     "EncodeError": "errors",
     "FormatError": "errors",
     "FrontendError": "errors",
@@ -57,6 +59,7 @@ _HOMES = {
 
 __all__ = [
     "CompileError",
+    "DeviceError",
     "EncodeError",
     "FormatError",
     "FrontendError",

@@ -91,13 +91,15 @@ CASES = [
     ("rnn_relu", 1, False, 16, False, True, "few rows"),
     ("gru", 1, True, 16, True, True, "bsp"),
     ("gru", 2, True, 3, False, False, "few rows"),
+    ("gru", 1, False, 1, True, True, "dense"),
+    ("gru", 1, False, 3, True, True, "all pruned"),
 ]
 
 
 @pytest.mark.parametrize(
     ("kind", "layers", "bidirectional", "batch", "bias", "batch_first", "rates"), CASES
 )
-def test_layers_are_pytorchs(kind, layers, bidirectional, batch, bias, batch_first, rates):
+def test_layers_are_pytorchs(machine, kind, layers, bidirectional, batch, bias, batch_first, rates):
     layer = LAYERS[kind](
         INPUTS, HIDDEN, layers, bidirectional=bidirectional, bias=bias, batch_first=batch_first,
         dropout=0.5 if layers > 1 else 0.0,
@@ -106,7 +108,7 @@ def test_layers_are_pytorchs(kind, layers, bidirectional, batch, bias, batch_fir
     model = Streaming(layer).eval()
     states = states_of(layer, layers * (1 + bidirectional), batch)
     example = torch.randn(batch, 4, INPUTS) if batch_first else torch.randn(4, batch, INPUTS)
-    program = rt.compile(model, (example, *states))
+    program = machine.compile(model, (example, *states))
     ours, theirs = states, states
     for steps in CHUNKS:
         x = torch.randn((batch, steps, INPUTS) if batch_first else (steps, batch, INPUTS))

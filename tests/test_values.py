@@ -7,6 +7,7 @@ import torch
 import rtmobile_iree as rt
 from rtmobile_iree.bspc import byte_counts, convert, matvec, pack, unpack
 from rtmobile_iree.errors import FormatError, InputError, RTMobileError
+from rtmobile_iree.targets import get_target
 from rtmobile_iree.values import VALUE_TYPES, from_storage, parse_rules, relative_error, to_storage
 
 # half a unit in the last place, relative; i8: of the row's largest weight
@@ -88,30 +89,34 @@ def rounded(module, kind):
 @pytest.mark.parametrize(
     ("hidden", "batch", "rate"), [(32, 1, (4, 2)), (31, 3, (2, 1)), (1, 1, (1, 1))]
 )
-def test_a_program_computes_with_the_rounded_weights(kind, hidden, batch, rate):
+def test_a_program_computes_with_the_rounded_weights(machine, kind, hidden, batch, rate):
     module, inputs = gru(batch, hidden, rate)
-    program = rt.compile(module, inputs, values=kind)
+    program = machine.compile(module, inputs, values=kind)
     assert {m.value_type for m in program.report.matrices} == {kind}
-    y, state = program(*inputs)
-    with torch.no_grad():
-        expected_y, expected_state = rounded(module, kind)(*inputs)
-    np.testing.assert_allclose(y, expected_y, atol=2e-6)
-    np.testing.assert_allclose(state, expected_state, atol=2e-6)
+    exact = rounded(module, kind)
+    for steps in (1, 30):
+        x = torch.randn(steps, batch, 13)
+        y, state = program(x, inputs[1])
+        with torch.no_grad():
+            expected_y, expected_state = exact(x, inputs[1])
+        np.testing.assert_allclose(y, expected_y, atol=2e-6)
+        np.testing.assert_allclose(state, expected_state, atol=2e-6)
 
 
-@pytest.mark.parametrize("steps", [1, 5, 30])
 @pytest.mark.parametrize(
     ("hidden", "batch", "rate"), [(64, 1, (4, 2)), (67, 3, (8, 8)), (16, 1, (1, 1))]
 )
-def test_quantized_inputs_stay_close(steps, hidden, batch, rate):
-    if rt.targets.host_target().integer_dot is None:
+def test_quantized_inputs_stay_close(machine, hidden, batch, rate):
+    if get_target(machine.target, machine.cpu).integer_dot is None:
         pytest.skip("this machine has no integer dot product")
-    module, (_, state) = gru(batch, hidden, rate)
-    x = torch.randn(steps, batch, 13)
-    program = rt.compile(module, (x, state), values="i8", activations="i8")
-    with torch.no_grad():
-        expected, _ = rounded(module, "i8")(x, state)
-    assert np.abs(program(x, state)[0] - expected.numpy()).max() < 2e-2
+    module, (example, state) = gru(batch, hidden, rate)
+    program = machine.compile(module, (example, state), values="i8", activations="i8")
+    exact = rounded(module, "i8")
+    for steps in (1, 5, 30):
+        x = torch.randn(steps, batch, 13)
+        with torch.no_grad():
+            expected, _ = exact(x, state)
+        assert np.abs(program(x, state)[0] - expected.numpy()).max() < 2e-2
     assert np.isnan(program(torch.full_like(x, float("nan")), state)[0]).any()
 
 

@@ -55,6 +55,9 @@ CpuName = Annotated[
     str | None,
     typer.Option("--cpu", help=f"Core of an ARM64 target: {', '.join(CORES)}."),
 ]
+DeviceName = Annotated[
+    str | None, typer.Option("--device", help="Run it there: qemu is ARM64 in an emulator.")
+]
 Prune = Annotated[str | None, typer.Option(help="Prune first: column rate x row rate, as 16x2.")]
 
 

@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from rtmobile_iree.cli.common import app, console
+from rtmobile_iree.cli.common import DeviceName, app, console
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
 
@@ -25,15 +25,16 @@ def run(
         list[Path] | None,
         typer.Option("--output", "-o", help="FILE.npy for an output; repeat it for more."),
     ] = None,
+    device: DeviceName = None,
 ) -> None:
     """Runs a compiled program on arrays from files."""
     from rtmobile_iree.model_source import input_array
-    from rtmobile_iree.program import load
 
-    loaded = load(program)
     arrays = [input_array(text) for text in inputs or ()]
-    results = loaded(*arrays)
-    results = results if isinstance(results, tuple) else (results,)
+    if device is not None:
+        results = _run_there(device, program, arrays)
+    else:
+        results = _run_here(program, arrays)
     paths = output or []
     if len(paths) > len(results):
         raise InputError(f"{len(paths)} --output given; {program} has {len(results)}")
@@ -46,3 +47,19 @@ def run(
         buffer = io.BytesIO()
         np.save(buffer, result)
         write_atomically(path, buffer.getvalue())
+
+
+def _run_here(program: Path, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    from rtmobile_iree.program import load
+
+    results = load(program)(*arrays)
+    return results if isinstance(results, tuple) else (results,)
+
+
+def _run_there(device: str, program: Path, arrays: list[np.ndarray]) -> tuple[np.ndarray, ...]:
+    from rtmobile_iree.devices import get_device
+    from rtmobile_iree.devices.contents import load_contents
+
+    place = get_device(device)
+    contents = load_contents(program)
+    return place.run(contents.vmfb, contents.check(arrays))
