@@ -70,6 +70,8 @@ class Estimate:
         steps: time steps of the call.
         parts: blocks of all kernels.
         memory_us: reading the weights from where they fit.
+        multiply_us: the kept weights' products at the core's peak, and nothing else: no kernel of
+            this form can take less.
     """
 
     core: Core
@@ -78,6 +80,7 @@ class Estimate:
     steps: int
     parts: tuple[Part, ...]
     memory_us: float
+    multiply_us: float
 
     @property
     def instructions(self) -> int:
@@ -139,7 +142,7 @@ def estimate(
         InputError: llvm-mca or a package is missing, or nothing in the model is a kernel of ours.
         TargetError, CompileError: see `get_target`, `rtmobile_iree.compile`.
     """
-    core = target.core
+    core, options = target.core, options or Options()
     if core is None:
         raise TargetError(
             f"cycles: target {target.name} names no phone's core; use arm64-android, and a cpu as "
@@ -154,14 +157,17 @@ def estimate(
     model = choose_model(core, mca.version)
     with tempfile.TemporaryDirectory(prefix="rtmobile-cycles-") as folder:
         progress(f"compiling for {target.name}")
-        made = compile_kernels(source, example_inputs, target, options or Options(), Path(folder))
+        made = compile_kernels(source, example_inputs, target, options, Path(folder))
         found = []
         for count in steps:
             progress(f"counting instructions of {count} steps")
             parts = [part for kernel in made.kernels for part in
                      _parts(kernel, made, count, mca, model)]  # fmt: skip
             memory_us = memory_seconds(made.work, core, count, made.time_chunk) * US
-            found.append(Estimate(core, model, mca.version, count, tuple(parts), memory_us))
+            multiply_us = made.work.kept * count / products_s(core, options) * US
+            found.append(
+                Estimate(core, model, mca.version, count, tuple(parts), memory_us, multiply_us)
+            )
     return tuple(found), made.left_out
 
 
@@ -205,6 +211,12 @@ def _parts(kernel: Kernel, made: CompiledKernels, steps: int, mca: Mca, model: M
         Part(kernel.name, block, cost)
         for block, cost in zip(ran, costs(mca, model.cpu, model.decode, texts), strict=True)
     ]
+
+
+def products_s(core: Core, options: Options) -> float:
+    """Products a second at most: f32 sums take a lane each, an integer dot product four bytes."""
+    a_lane = 4 if options.activations == "i8" else 1
+    return core.fma_pipes * core.vector_width * a_lane * core.clock_hz
 
 
 def memory_seconds(work: Work, core: Core, steps: int, time_chunk: int) -> float:

@@ -21,12 +21,13 @@ def estimate_tables(estimates: Sequence[Estimate]) -> list[Table]:
     first = estimates[0]
     totals = Table(title=f"ESTIMATE, not measured: {where(first)}")
     for heading in ("steps", "us", "compute us", "memory us", "not overlapped us",
-                    "cycles", "instructions"):  # fmt: skip
+                    "products at peak us", "cycles", "instructions"):  # fmt: skip
         totals.add_column(heading, justify="right")
     for each in estimates:
         totals.add_row(
             str(each.steps), f"{each.us:,.1f}", f"{each.compute_us:,.1f}",
             f"{each.memory_us:,.1f}", f"{each.no_overlap_us:,.1f}",
+            f"{each.multiply_us:,.1f}",
             f"{each.cycles:,.0f}", f"{each.instructions:,}",
         )  # fmt: skip
     return [totals, _loops(max(estimates, key=lambda each: each.steps))]
@@ -93,6 +94,7 @@ def summary_fields(estimate: Estimate) -> dict[str, Any]:
         "us": round(estimate.us, 2),
         "compute_us": round(estimate.compute_us, 2),
         "memory_us": round(estimate.memory_us, 2),
+        "multiply_us": round(estimate.multiply_us, 2),
         "no_overlap_us": round(estimate.no_overlap_us, 2),
         "cycles": round(estimate.cycles),
         "instructions": estimate.instructions,
