@@ -10,6 +10,8 @@ import typer
 
 from rtmobile_iree.cli.common import (
     Activations,
+    CpuName,
+    DeviceName,
     ExampleInputs,
     Model,
     TargetName,
@@ -49,6 +51,8 @@ def bench(
     threads: Annotated[int, typer.Option(help="Threads of each contender.")] = 1,
     rounds: Annotated[int, typer.Option(help="Bursts of each contender.")] = 7,
     target: TargetName = "host",
+    cpu: CpuName = None,
+    device: DeviceName = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the times here.")
@@ -60,7 +64,10 @@ def bench(
         bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
     ] = False,
 ) -> None:
-    """Times compiled programs against other engines, in alternating bursts."""
+    """Times compiled programs against other engines, in alternating bursts.
+
+    With --device qemu it counts the instructions of ARM64 programs instead.
+    """
     from rtmobile_iree.bench import Settings, check_plot, results_table, run_bench, write_plot
 
     settings = Settings(
@@ -74,6 +81,13 @@ def bench(
     )
     if json is not None and not json.absolute().parent.is_dir():
         raise InputError(f"--json {json}: no folder {json.absolute().parent}")
+    if device is not None:
+        if device != "qemu" or roofline or plot is not None:
+            raise InputError("--device: qemu is the one there is; it has no --roofline, no --plot")
+        _instructions(model, settings, (target, cpu), json, example_input or ())
+        return
+    if cpu is not None:
+        raise InputError(f"--cpu {cpu}: it needs --device qemu; programs here are for this machine")
     if roofline:
         _roofline(model, settings, target, json, example_input or ())
         return
@@ -91,6 +105,26 @@ def bench(
     bad = [f"{m.name} at {m.steps} steps" for m in results.measurements if m.status != "ok"]
     if bad:
         raise InputError(f"not timed: {', '.join(bad)}; see the table")
+
+
+def _instructions(
+    model: str,
+    settings: Settings,
+    core: tuple[str, str | None],
+    json: Path | None,
+    inputs: Sequence[str],
+) -> None:
+    """`bench --device qemu`: instructions, which an emulator can tell, in place of time."""
+    from rtmobile_iree.bench.instructions import CPU, TARGET, run_instructions
+
+    target, cpu = core if core[0] != "host" else (TARGET, core[1] or CPU)
+    with err.status("starting") as status:
+        results = run_instructions(
+            model, settings, inputs=inputs, target=target, cpu=cpu, progress=status.update
+        )
+    console().print(results.table())
+    if json is not None:
+        results.save(json)
 
 
 def _roofline(

@@ -20,6 +20,7 @@ from torch import fx
 from rtmobile_iree.bench.peers import Task
 from rtmobile_iree.bench.peers.torch_peer import task_module
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.targets import CPU_FLAGS
 
 WARM_UP_S = 0.05
 # ops that make a file ours or torch-mlir's
@@ -27,13 +28,8 @@ FOREIGN = ("bspc.", "torch.", "torch_c.")
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
 # The best stock flags found for a dense GRU; O3 alone changes nothing, data tiling makes it 1.3 to
 # 1.8 times faster.
-DENSE_FLAGS = (
-    "--iree-opt-level=O3",
-    "--iree-opt-data-tiling=true",
-    "--iree-hal-target-device=local",
-    "--iree-hal-local-target-device-backends=llvm-cpu",
-    "--iree-llvmcpu-target-cpu=host",
-)
+STOCK_FLAGS = ("--iree-opt-level=O3", "--iree-opt-data-tiling=true")
+DENSE_FLAGS = (*STOCK_FLAGS, *CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
 
 
 def find_tool(name: str) -> Path:
@@ -109,17 +105,27 @@ class IreeDensePeer(CompiledModule):
     dense, or an `.mlir` as it is."""
 
     def __init__(self, task: Task) -> None:
-        vmfb = Path(task.folder) / "dense.vmfb"
-        function = "main"
-        if Path(task.model).suffix == ".mlir":
-            source, function = Path(task.model), stock_function(Path(task.model))
-            self.description = "O3, data tiling, iree-benchmark-module"
-        else:
-            source = vmfb.with_suffix(".mlirbc")
-            source.write_bytes(exported_dense(task))
-            self.description = "O3, data tiling, steps unrolled, iree-benchmark-module"
-        run_tool("iree-compile", [str(source), *DENSE_FLAGS, "-o", str(vmfb)])
+        vmfb, function = compile_dense(task, DENSE_FLAGS)
+        unrolled = "" if Path(task.model).suffix == ".mlir" else "steps unrolled, "
+        self.description = f"O3, data tiling, {unrolled}iree-benchmark-module"
         super().__init__(vmfb, task, function)
+
+
+def compile_dense(task: Task, flags: Sequence[str]) -> tuple[Path, str]:
+    """The task's model by IREE's own compiler: the file, in the task's folder, and its function.
+
+    Raises:
+        InputError: the model has ops IREE does not know, torch-mlir refuses it, or IREE does.
+    """
+    vmfb = Path(task.folder) / "dense.vmfb"
+    function = "main"
+    if Path(task.model).suffix == ".mlir":
+        source, function = Path(task.model), stock_function(Path(task.model))
+    else:
+        source = vmfb.with_suffix(".mlirbc")
+        source.write_bytes(exported_dense(task))
+    run_tool("iree-compile", [str(source), *flags, "-o", str(vmfb)])
+    return vmfb, function
 
 
 def stock_function(path: Path) -> str:
