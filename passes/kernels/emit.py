@@ -17,11 +17,6 @@ from rtmobile_iree.schedule import ACTIVATION_ERROR
 
 Body = Callable[..., Sequence[ir.Value] | None]
 
-# Elements that element-wise loops take at a time, where registers are smaller: two registers of 4
-# hide the latency of the activations' chains (a GRU's take 83 cycles for 8 units instead of 107, by
-# llvm-mca for Cortex-A76: `rtmobile inspect --cycles`).
-LEAST_PIECE = 8
-
 
 @dataclass(frozen=True)
 class Emitter:
@@ -148,15 +143,11 @@ class Emitter:
         return list(loop.results_)
 
     def pieces(self, length: int, body: Callable[[ir.Value, int], None]) -> None:
-        """Covers [0, length): full pieces in a loop, then a tail of halved lengths.
-
-        A piece is a register, or several where registers are small.
-        """
-        piece = max(self.width, LEAST_PIECE)
-        full = length // piece * piece
+        """Covers [0, length): full vectors in a loop, then a tail of halved vector lengths."""
+        full = length // self.width * self.width
         if full:
-            self.loop(0, full, piece, [], lambda i: body(i, piece))
-        done, size = full, piece
+            self.loop(0, full, self.width, [], lambda i: body(i, self.width))
+        done, size = full, self.width
         while done < length:
             size //= 2
             if length - done >= size:
