@@ -135,6 +135,12 @@ def test_what_cannot_be_counted_is_refused(capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
+def test_another_machines_programs_are_not_timed_here(capsys):
+    with pytest.raises(SystemExit):
+        main(["bench", PAPER, "--target", "arm64-linux"])
+    assert "arm64-linux: this machine is timed" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_step_takes_fewer_instructions_than_stock_iree_dense(arm64):
     """1/10 of the weights: at most 1/8; 1/245: at most 1/60. The file has 30 steps as well."""
