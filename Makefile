@@ -13,8 +13,7 @@ STAMP := $(VENV)/.installed
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint arm64
-	@tools/fetch_llvm.sh || echo "tests of --cycles will be skipped"
+test: lint arm64 llvm-mca
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -26,9 +25,9 @@ types: venv
 
 venv: $(STAMP)
 
-# for `rtmobile inspect --cycles` and its tests
+# For `rtmobile inspect --cycles`; without apt-get its tests are skipped.
 llvm-mca:
-	@tools/fetch_llvm.sh
+	@tools/fetch_llvm.sh || echo 'make: the tests of --cycles will be skipped' >&2
 
 # QEMU and IREE's ARM64 tools, for the tests marked arm64; without apt-get those are skipped.
 arm64: venv

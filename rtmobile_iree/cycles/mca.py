@@ -7,7 +7,6 @@ estimate adds what that leaves out.
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rtmobile_iree.devices.runtime_tools import cache_folder
 from rtmobile_iree.errors import InputError
 
 # the packages' own names first: plain llvm-mca may be an old one
@@ -22,8 +22,6 @@ SUFFIXES = ("-21", "-20", "-19", "-18", "-17", "", "-16", "-15", "-14")
 # passes simulated: one, and two numbers whose difference is a loop that runs on and on
 FEW, MANY = 20, 120
 HOW_TO = "run `make llvm-mca` in rtmobile's repository, or install Debian's llvm"
-
-
 # an access that moves its base register, after ([x1], #16) or before it ([x1, #16]!)
 AFTER = re.compile(r"^(\S+\s.*)\[(\w+)\], #(-?)(0x[0-9a-f]+|\d+)$")
 BEFORE = re.compile(r"^(\S+\s.*)\[(\w+), #(-?)(0x[0-9a-f]+|\d+)\]!$")
@@ -47,19 +45,13 @@ class Mca:
     version: int
 
 
-def cache_folder() -> Path:
-    """Where `make llvm-mca` puts LLVM's tools."""
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "rtmobile" / "llvm"
-
-
 def find_mca() -> Mca:
     """The tools: those of `make llvm-mca`, else what is on PATH.
 
     Raises:
         InputError: there are none; says how to get them.
     """
-    folders = [str(path) for path in sorted(cache_folder().glob("usr/lib/llvm-*/bin"))[::-1]]
+    folders = [str(path) for path in sorted(cache_folder().glob("llvm/usr/lib/llvm-*/bin"))[::-1]]
     for folder in (*folders, None):
         for suffix in SUFFIXES:
             mca = shutil.which(f"llvm-mca{suffix}", path=folder)
