@@ -88,9 +88,10 @@ def bench(
         _instructions(model, settings, (target, cpu), json, example_input or ())
         return
     if cpu is not None or not runs_here(target):
+        asked = f"--cpu {cpu}" if cpu else f"--target {target}"
         raise InputError(
-            f"--target {target}: this machine is timed, and does not run its programs; give "
-            "--device qemu, or leave --target and --cpu out"
+            f"{asked}: this machine is timed, and does not run its programs; give --device qemu, "
+            "or leave --target and --cpu out"
         )
     if roofline:
         _roofline(model, settings, target, json, example_input or ())

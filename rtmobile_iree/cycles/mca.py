@@ -72,9 +72,8 @@ def _version(tool: str) -> int:
 def with_updates(block: Sequence[str]) -> list[str]:
     """The same instructions, each base register moved by an instruction of its own.
 
-    Arm's cores move it in a micro-op of an integer pipe, one cycle, beside the access. LLVM's
-    models have a store move it only when the stored value is there, which ties one pass of a loop
-    to the next.
+    LLVM's models have a store move it only when the stored value is there, which ties one pass of
+    a loop to the next. Cores know the address earlier: we take it that they add beside the access.
     """
     found: list[str] = []
     for text in block:

@@ -8,7 +8,7 @@ from rtmobile_iree.cores import Core
 from rtmobile_iree.errors import TargetError
 
 VECTOR_BYTES = 16
-# Arm's overviews of Cortex-A76 and Neoverse N1: 11 cycles; taken for all cores
+# Cortex-A76: 13 stages, "execution latencies of 11" (Wikipedia); taken for all cores
 MISPREDICT_CYCLES = 11
 
 
@@ -19,7 +19,8 @@ class Model:
     Attributes:
         cpu: what llvm-mca calls it.
         since: first LLVM that has it.
-        decode: instructions the core takes a cycle at most; LLVM's models limit micro-ops only.
+        decode: instructions the core takes a cycle at most (Cortex-A76: 4, Wikipedia; the others
+            from memory of Arm's announcements); LLVM's models limit micro-ops only.
         note: whose model it is.
     """
 
