@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv arm64 clean
+.PHONY: demo test lint types venv arm64 llvm-mca clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint arm64
+test: lint arm64 llvm-mca
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -24,6 +24,10 @@ types: venv
 	@tools/typecheck.sh $(BIN)/python
 
 venv: $(STAMP)
+
+# For `rtmobile inspect --cycles`; without apt-get its tests are skipped.
+llvm-mca:
+	@tools/fetch_llvm.sh || echo 'make: the tests of --cycles will be skipped' >&2
 
 # QEMU and IREE's ARM64 tools, for the tests marked arm64; without apt-get those are skipped.
 arm64: venv

@@ -15,6 +15,7 @@ from torch_mlir.dialects import arith, math, memref, scf, vector
 
 from rtmobile_iree.schedule import ACTIVATION_ERROR
 
+COPIED_TOGETHER = 4  # registers; the loop's own instructions are then fewer than the copy's
 Body = Callable[..., Sequence[ir.Value] | None]
 
 
@@ -169,12 +170,14 @@ class Emitter:
             scf.yield_(list(body(loop.induction_variable, *loop.inner_iter_args) or []))
         return list(loop.results_)
 
-    def pieces(self, length: int, body: Callable[[ir.Value, int], None]) -> None:
-        """Covers [0, length): full vectors in a loop, then a tail of halved vector lengths."""
-        full = length // self.width * self.width
-        if full:
-            self.loop(0, full, self.width, [], lambda i: body(i, self.width))
-        done, size = full, self.width
+    def pieces(
+        self, length: int, body: Callable[[ir.Value, int], None], registers: int = 1
+    ) -> None:
+        """Covers [0, length): full vectors, so many at once, then a tail of halved lengths."""
+        size = registers * self.width
+        done = length // size * size
+        if done:
+            self.loop(0, done, size, [], lambda i, full=size: body(i, full))
         while done < length:
             size //= 2
             if length - done >= size:
@@ -219,7 +222,7 @@ class Emitter:
             value = self.vload(source, self.add(s0, i), size)
             self.vstore(value, target, self.add(t0, i))
 
-        self.pieces(length, piece)
+        self.pieces(length, piece, COPIED_TOGETHER)
 
 
 def _bit() -> ir.Type:

@@ -23,6 +23,7 @@ from rtmobile_iree.cli.common import (
     whole_number,
 )
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.targets import runs_here
 
 if TYPE_CHECKING:
     from rtmobile_iree.bench import Settings
@@ -86,8 +87,12 @@ def bench(
             raise InputError("--device: qemu is the one there is; it has no --roofline, no --plot")
         _instructions(model, settings, (target, cpu), json, example_input or ())
         return
-    if cpu is not None:
-        raise InputError(f"--cpu {cpu}: it needs --device qemu; programs here are for this machine")
+    if cpu is not None or not runs_here(target):
+        asked = f"--cpu {cpu}" if cpu else f"--target {target}"
+        raise InputError(
+            f"{asked}: this machine is timed, and does not run its programs; give --device qemu, "
+            "or leave --target and --cpu out"
+        )
     if roofline:
         _roofline(model, settings, target, json, example_input or ())
         return

@@ -70,19 +70,9 @@ def compiled(
     **options: Any,
 ) -> Program:
     """MODEL compiled, with a spinner; `options` are those of `rtmobile_iree.compile`."""
-    from rtmobile_iree.model_source import example_inputs, load_model
     from rtmobile_iree.program import compile as compile_program
 
-    source = load_model(model)
-    inputs: tuple[Any, ...] | None = None
-    if isinstance(source, Path):
-        if prune is not None:
-            raise InputError(f"--prune needs package.module:callable; {source} is a file")
-        if example_input:
-            inputs = example_inputs(None, example_input)
-    else:
-        inputs = example_inputs(source, example_input)
-        source = _pruned(source, prune)
+    source, inputs = imported(model, prune, example_input)
     with err.status("compiling") as status:
         return compile_program(
             source,
@@ -92,6 +82,20 @@ def compiled(
             progress=status.update,
             **options,
         )
+
+
+def imported(
+    model: str, prune: str | None, example_input: Sequence[str]
+) -> tuple[Any, tuple[Any, ...] | None]:
+    """MODEL as `rtmobile_iree.compile` takes it, pruned when asked, and its example inputs."""
+    from rtmobile_iree.model_source import example_inputs, load_model
+
+    source = load_model(model)
+    if not isinstance(source, Path):
+        return _pruned(source, prune), example_inputs(source, example_input)
+    if prune is not None:
+        raise InputError(f"--prune needs package.module:callable; {source} is a file")
+    return source, example_inputs(None, example_input) if example_input else None
 
 
 def _pruned(module: Any, rate: str | None) -> Any:
