@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtmobile_iree.errors import (
         CompileError,
+        DeviceError,
         EncodeError,
         FormatError,
         FrontendError,
@@ -42,6 +43,7 @@ _HOMES = {
     "PruneReport": "prune",
     "prune": "prune",
     "CompileError": "errors",
+    "DeviceError": "errors",
     "EncodeError": "errors",
     "FormatError": "errors",
     "FrontendError": "errors",
@@ -53,6 +55,7 @@ _HOMES = {
 
 __all__ = [
     "CompileError",
+    "DeviceError",
     "EncodeError",
     "FormatError",
     "FrontendError",

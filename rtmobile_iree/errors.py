@@ -8,6 +8,7 @@ one of these.
 
 __all__ = [
     "CompileError",
+    "DeviceError",
     "EncodeError",
     "FormatError",
     "FrontendError",
@@ -48,3 +49,7 @@ class TargetError(RTMobileError):
 
 class InputError(RTMobileError):
     """An input of a compiled program, or a command's argument, of a wrong kind, shape or type."""
+
+
+class DeviceError(RTMobileError):
+    """A device that cannot be reached, was lost, or cannot do what it was asked."""

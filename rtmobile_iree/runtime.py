@@ -62,3 +62,23 @@ class Module:
 
 def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def read_reflection(vmfb: bytes, name: str = "module", function: str = FUNCTION) -> dict[str, str]:
+    """What a module says of a function, without loading its code: it may be another machine's.
+
+    Raises:
+        InputError: not an IREE module, made by another version, or without that function.
+    """
+    import iree.runtime as ireert
+
+    try:
+        module = ireert.VmModule.copy_buffer(ireert.VmInstance(), vmfb)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"{name}: not an IREE module this runtime can load ({len(vmfb):,} bytes): "
+            f"{_first_line(error)}"
+        ) from error
+    if function not in module.function_names:
+        raise InputError(f"{name}: has no function {function!r}")
+    return dict(module.lookup_function(function).reflection)

@@ -1,0 +1,117 @@
+"""What a device is, and how IREE's tools are called on any of them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from rtmobile_iree.errors import DeviceError
+from rtmobile_iree.runtime import FUNCTION
+
+RUN_TOOL, BENCHMARK_TOOL = "iree-run-module", "iree-benchmark-module"
+TOOLS = (RUN_TOOL, BENCHMARK_TOOL)
+WARM_UP_S = 0.05
+
+
+class Device(Protocol):
+    """A place where modules run.
+
+    Attributes:
+        name: as on the command line.
+    """
+
+    name: str
+
+    def run(
+        self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
+    ) -> tuple[np.ndarray, ...]:
+        """Runs one call.
+
+        Raises:
+            DeviceError: the device cannot be reached, was lost, or the module failed on it.
+        """
+
+    def benchmark(
+        self,
+        vmfb: bytes,
+        inputs: Sequence[np.ndarray],
+        *,
+        repetitions: int,
+        threads: int = 1,
+        min_time_s: float = 0.2,
+        function: str = FUNCTION,
+    ) -> dict[str, Any]:
+        """Times calls.
+
+        Args:
+            repetitions: samples, each the mean over enough calls to last `min_time_s`.
+            threads: 1 calls on the caller's thread; more take a pool of as many.
+
+        Returns:
+            The JSON of iree-benchmark-module.
+
+        Raises:
+            DeviceError: as `run`.
+        """
+
+
+def call_arguments(
+    module: str, inputs: Sequence[str], function: str, threads: int = 1
+) -> list[str]:
+    """What both tools are told of a call; paths are the device's."""
+    driver = ["--device=local-sync"]
+    if threads > 1:
+        driver = ["--device=local-task", f"--task_topology_group_count={threads}"]
+    return [
+        f"--module={module}", *driver, f"--function={function}",
+        *(f"--input=@{path}" for path in inputs),
+    ]  # fmt: skip
+
+
+def benchmark_arguments(repetitions: int, min_time_s: float) -> list[str]:
+    """What iree-benchmark-module is told besides."""
+    return [
+        "--benchmark_format=json",
+        f"--benchmark_repetitions={repetitions}",
+        f"--benchmark_min_time={min_time_s}s",
+        f"--benchmark_min_warmup_time={WARM_UP_S}",
+    ]
+
+
+def array_bytes(array: np.ndarray) -> bytes:
+    """The bytes of a row-major `.npy` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def read_array(data: bytes) -> np.ndarray:
+    """The array of a `.npy` file's bytes."""
+    array: np.ndarray = np.load(io.BytesIO(data), allow_pickle=False)
+    return array
+
+
+def read_benchmark(text: str, where: str) -> dict[str, Any]:
+    """The JSON that iree-benchmark-module printed.
+
+    Raises:
+        DeviceError: it is none.
+    """
+    try:
+        result: dict[str, Any] = json.loads(text[text.index("{") :])
+    except ValueError as error:
+        raise DeviceError(
+            f"{where}: {BENCHMARK_TOOL} printed no JSON ({error}): {text[:200]!r}"
+        ) from error
+    return result
+
+
+def first_line(text: str, otherwise: str = "no message") -> str:
+    """The line of a tool's complaint that says most: the first of IREE's status or an error."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    telling = [line for line in lines if ": error" in line or "; " in line]
+    return (telling or lines or [otherwise])[0][:500]
