@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtmobile_iree.cli.bench_device import DeviceRequest, bench_on_device
 from rtmobile_iree.cli.common import (
     Activations,
+    Cores,
+    DeviceFolder,
+    DeviceName,
     ExampleInputs,
-    Model,
+    RuntimeToolsFolder,
     TargetName,
     Values,
     app,
@@ -39,7 +43,13 @@ BENCH_COLUMNS = 210
 
 @app.command()
 def bench(
-    model: Model,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="package.module:callable, FILE.pt2 or FILE.mlir; with --device FILE.vmfb ... too.",
+        ),
+    ],
     peers: Annotated[
         str | None,
         typer.Option("--peers", "--against", help=PEERS_HELP),
@@ -59,10 +69,29 @@ def bench(
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
     ] = False,
+    device: DeviceName = None,
+    cores: Cores = None,
+    cool_down: Annotated[
+        float | None, typer.Option("--cool-down", help="Seconds to wait after a round there.")
+    ] = None,
+    cool_below: Annotated[
+        float | None,
+        typer.Option(
+            "--cool-below",
+            help="Hottest that a round there may begin at, degrees Celsius; 3 over the start.",
+        ),
+    ] = None,
+    runtime_tools: RuntimeToolsFolder = None,
+    device_folder: DeviceFolder = None,
 ) -> None:
-    """Times compiled programs against other engines, in alternating bursts."""
+    """Times compiled programs against other engines, in alternating bursts, or on a device."""
     from rtmobile_iree.bench import Settings, check_plot, results_table, run_bench, write_plot
 
+    request = DeviceRequest(device, cores, runtime_tools, device_folder, cool_down, cool_below)
+    request.refuse()
+    if len(models) > 1 and (device is None or Path(models[0]).suffix != ".vmfb"):
+        raise InputError(f"{len(models)} models given; several .vmfb files can go on a --device")
+    model = models[0]
     settings = Settings(
         against=None if peers is None else tuple(names(peers)),
         steps=tuple(whole_number("--steps", text) for text in names(steps)),
@@ -74,6 +103,23 @@ def bench(
     )
     if json is not None and not json.absolute().parent.is_dir():
         raise InputError(f"--json {json}: no folder {json.absolute().parent}")
+    if device is not None:
+        if peers is not None or roofline or plot is not None:
+            raise InputError("--device: --peers, --roofline and --plot are this machine's")
+        bench_on_device(
+            models,
+            request,
+            json,
+            steps=settings.steps,
+            rates=settings.rates,
+            inputs=example_input or (),
+            target=target,
+            rounds=rounds,
+            threads=threads,
+            values=values,
+            activations=activations,
+        )
+        return
     if roofline:
         _roofline(model, settings, target, json, example_input or ())
         return

@@ -46,6 +46,19 @@ Activations = Annotated[
     str, typer.Option(help="f32, or i8: inputs of i8 weights are quantized as they come.")
 ]
 TargetName = Annotated[str, typer.Option("--target", help="Machine to compile for.")]
+DeviceName = Annotated[
+    str | None, typer.Option("--device", help="Run it there: ssh:HOST[:PORT], adb[:SERIAL], local.")
+]
+Cores = Annotated[
+    str | None, typer.Option(help="Cores of the device: big, little, 4-7 or a mask as 0xf0.")
+]
+RuntimeToolsFolder = Annotated[
+    Path | None,
+    typer.Option("--runtime-tools", help="Folder with IREE's tools for the device; Android's."),
+]
+DeviceFolder = Annotated[
+    str | None, typer.Option("--device-folder", help="Where files go on the device.")
+]
 Prune = Annotated[str | None, typer.Option(help="Prune first: column rate x row rate, as 16x2.")]
 
 

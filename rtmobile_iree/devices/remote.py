@@ -111,7 +111,7 @@ class Remote:
         if self._held is not None and self._held.is_lost:
             self._let_go()
         if self._held is None:
-            self._held = self._connect()
+            self._held = Session(self._transport, self._setup).__enter__()
         try:
             yield self._held
         except BaseException:
@@ -120,17 +120,7 @@ class Remote:
         if not self._is_kept:
             self._let_go()
 
-    def _connect(self) -> Session:
-        try:
-            return Session(self._transport, self._setup).__enter__()
-        except BaseException:
-            self._transport.close()
-            raise
-
     def _let_go(self) -> None:
         held, self._held = self._held, None
-        try:
-            if held is not None:
-                held.__exit__(None, None, None)
-        finally:
-            self._transport.close()
+        if held is not None:
+            held.__exit__(None, None, None)

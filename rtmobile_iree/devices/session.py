@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -58,14 +59,14 @@ class Session:
     def __enter__(self) -> Session:
         folder = self.setup.folder
         root = self.transport.folder if folder is None else shlex.quote(folder)
-        self._anchor = Anchor(self.transport, root, self.setup.patience_s)
-        try:
+        with ExitStack() as stack:
+            stack.callback(self.transport.close)
+            self._anchor = Anchor(self.transport, root, self.setup.patience_s)
+            stack.callback(self._anchor.close)
             self.description: Description = read_description(self._probe())
             self.mask = self._mask()
             self._tools = self._place_tools()
-        except BaseException:
-            self._anchor.close()
-            raise
+            self._closing = stack.pop_all()
         return self
 
     def __exit__(
@@ -74,7 +75,7 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._anchor.close()
+        self._closing.close()
 
     @property
     def folder(self) -> str:
@@ -194,5 +195,5 @@ class Session:
         beside = shlex.quote(self.folder.rpartition("/")[0])
         search = f'PATH={beside}:/data/local/tmp:"$PATH"; command -v {" && command -v ".join(TOOLS)}'
         outcome = shell(self.transport, search)
-        folders = {line.rpartition("/")[0] for line in outcome.text.split()}
+        folders = {line.rpartition("/")[0] for line in outcome.text.splitlines()}
         return folders.pop() if outcome.status == 0 and len(folders) == 1 else None

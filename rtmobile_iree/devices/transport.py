@@ -14,7 +14,7 @@ from rtmobile_iree.errors import DeviceError
 # Ends what a script printed, and carries its exit status: a client's own status cannot be told from
 # the script's (ssh), or is not the script's at all (adb before Android 7).
 STATUS = re.compile(rb"\n?rtmobile-status:(\d+)\r?\n\Z")
-STATUS_SCRIPT = "\nprintf '\\nrtmobile-status:%d\\n' $?"
+STATUS_SCRIPT = "({script}\n)\nprintf '\\nrtmobile-status:%d\\n' $?"
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def shell(
     """
     process = start(
         transport,
-        script + STATUS_SCRIPT,
+        STATUS_SCRIPT.format(script=script),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

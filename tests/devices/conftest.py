@@ -32,7 +32,9 @@ DEBIAN = ROOT / ".venv" / "debian"
 LIBRARIES = DEBIAN / "usr/lib" / f"{platform.machine()}-linux-gnu"
 # who runs the board where the tests run as root: sshd wants an ordinary user's own name and shell
 USER_ID, USER = 64321, "board"
-WAIT_S = 20
+WAIT_S = 10
+# programs of their own since OpenSSH 9.8
+SPLIT = {"sshd-session": "SshdSessionPath", "sshd-auth": "SshdAuthPath"}
 
 
 def find(program: str) -> Path:
@@ -73,6 +75,20 @@ def processes(text: str) -> list[int]:
     return found
 
 
+def working_in(folder: str) -> list[int]:
+    """Processes whose working folder begins so; it may be removed."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if os.readlink(path).startswith(folder):
+                found.append(int(path.parent.name))
+    return found
+
+
+def children(process: int) -> list[int]:
+    return [int(p) for p in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
 class Board:
     """A running sshd.
 
@@ -83,6 +99,9 @@ class Board:
         bin: folder for the front of PATH, with an `ssh` that knows the board's keys.
         cache: where rtmobile's files go on it.
     """
+
+    wait_until = staticmethod(wait_until)
+    processes = staticmethod(processes)
 
     def __init__(self, folder: Path, file_size: int | None = None) -> None:
         self.folder, self._file_size = folder, file_size
@@ -122,9 +141,15 @@ class Board:
                 os.kill(process, signal.SIGKILL)
 
     def connections(self) -> list[int]:
-        """Its processes that serve connections."""
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        return [int(pid) for pid in children.read_text().split()]
+        """Its processes that serve connections, each with the one that watches over it."""
+        found, left = [], children(self._process.pid)
+        while left:
+            process = left.pop()
+            with suppress(OSError):
+                if Path(f"/proc/{process}/comm").read_text().startswith("sshd"):
+                    found.append(process)
+                    left += children(process)
+        return found
 
     def sessions(self) -> list[Path]:
         """Folders of sessions that are on it."""
@@ -132,7 +157,8 @@ class Board:
 
     def running(self) -> list[int]:
         """Processes that a session left or has on it."""
-        return processes(str(self.cache / "run-"))
+        folder = str(self.cache / "run-")
+        return [*processes(folder), *working_in(folder)]
 
     def wait_clean(self, timeout_s: float = WAIT_S) -> None:
         """Until nothing of a session is left."""
@@ -157,10 +183,9 @@ class Board:
             "KbdInteractiveAuthentication": "no",
             "SetEnv": f'"XDG_CACHE_HOME={self.home}/.cache"',
         }  # fmt: skip
-        for name in ("sshd-session", "sshd-auth"):
-            # programs of their own since OpenSSH 9.8
+        for name, setting in SPLIT.items():
             if (program := DEBIAN / "usr/lib/openssh" / name).is_file():
-                settings[{"sshd-session": "SshdSessionPath", "sshd-auth": "SshdAuthPath"}[name]] = program
+                settings[setting] = program
         lines = "".join(f"{key} {value}\n" for key, value in settings.items())
         (self.folder / "sshd_config").write_text(lines)
         client = (
@@ -240,3 +265,16 @@ def contents() -> Contents:
 def inputs(contents: Contents) -> list[np.ndarray]:
     """Three steps."""
     return contents.example_inputs(3)
+
+
+@pytest.fixture(scope="session")
+def adb_client(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the real adb client."""
+    folder = tmp_path_factory.mktemp("adb")
+    wrapper(folder, "adb", f"env LD_LIBRARY_PATH={library_path()} {find('adb')}")
+    return folder
+
+
+@pytest.fixture
+def eventually() -> Callable[..., None]:
+    return wait_until

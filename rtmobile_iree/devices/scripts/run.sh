@@ -19,9 +19,11 @@ echo "$process" >"$folder/$process.pid"
     kill -KILL "$process"
 ) >/dev/null 2>&1 &
 timer=$!
+# this shell may die of a word to the lost connection, and its timer must not outlive it
+echo "$timer" >"$folder/$timer.pid"
 wait "$process"
 status=$?
 kill "$timer" 2>/dev/null
-rm -f "$folder/$process.pid"
+rm -f "$folder/$process.pid" "$folder/$timer.pid"
 [ ! -f "$folder/$process.late" ] || exit 124
 exit "$status"
