@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rtmobile_iree.bench.device import Case, Progress
+from rtmobile_iree.bench.device import Progress
+from rtmobile_iree.bench.device_results import Case
 from rtmobile_iree.bench.files import file_inputs, is_file
 from rtmobile_iree.bench.models import make_variant, write_reference
 from rtmobile_iree.bench.peers.registry import tolerance
@@ -77,6 +78,10 @@ def model_cases(
         contents = replace(contents, name=model if rate == AS_IS else f"{model} {rate}")
         for count in steps:
             given, expected = write_reference(variant, count)
-            arrays = [tuple(np.load(path) for path in paths) for paths in (given, expected)]
-            cases.append(Case(contents, count, *arrays, tolerance(options.get("values", "f32"))))
+            bound = tolerance(options.get("values", "f32"))
+            cases.append(Case(contents, count, _loaded(given), _loaded(expected), bound))
     return cases
+
+
+def _loaded(paths: Sequence[str]) -> tuple[np.ndarray, ...]:
+    return tuple(np.load(path) for path in paths)

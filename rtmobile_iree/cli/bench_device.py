@@ -53,8 +53,9 @@ def bench_on_device(
     **options: Any,
 ) -> None:
     """Times the models there and prints a table; see `bench.device`."""
-    from rtmobile_iree.bench.device import DeviceSettings, run_device_bench
+    from rtmobile_iree.bench.device import run_device_bench
     from rtmobile_iree.bench.device_cases import file_cases, model_cases
+    from rtmobile_iree.bench.device_results import DeviceSettings
     from rtmobile_iree.bench.device_table import device_table
     from rtmobile_iree.devices import get_device
 

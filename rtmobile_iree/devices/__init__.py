@@ -20,8 +20,9 @@ def get_device(text: str, **options: Any) -> Device:
     """The device that the text of `--device` names; nothing is connected yet.
 
     Args:
-        text: "local"; "qemu"; "ssh:HOST", a name of the user's ssh configuration or user@host, with
-            ":PORT" if need be; "adb" for the one that is plugged in, "adb:SERIAL" for one of several.
+        text: "local"; "qemu"; "ssh:HOST", a name of the user's ssh configuration or user@host,
+            with ":PORT" if need be; "adb" for the one that is plugged in, "adb:SERIAL" for one of
+            several.
         options: those of `Remote` (cores, tools, folder); "local" takes cores alone.
 
     Raises:
@@ -45,7 +46,7 @@ def get_device(text: str, **options: Any) -> Device:
     if extra := sorted(set(given) - takes):
         raise InputError(f"device {text}: has no {', '.join(extra)}; that is for ssh and adb")
     if text == "qemu":
-        from rtmobile_iree.devices.qemu import Qemu
+        from rtmobile_iree.devices.qemu import Qemu  # type: ignore[import-not-found]
 
         return Qemu()
     from rtmobile_iree.devices.local import Local

@@ -17,6 +17,7 @@ HELP = {
     "not found": "`adb devices` lists those there are",
     "more than one": "name one: --device adb:SERIAL; `adb devices` lists them",
     "unauthorized": "unlock the phone and allow this computer's key",
+    "closed": "plug the phone in and run it again",
     "offline": "plug it in again, or `adb reconnect`",
     "cannot connect to daemon": "start adb's server: adb start-server",
 }

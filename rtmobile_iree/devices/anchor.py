@@ -52,13 +52,11 @@ class Anchor:
         beat_s: float = BEAT_S,
     ) -> None:
         self._transport, self._beat_s = transport, beat_s
-        self._complaints = tempfile.TemporaryFile()
+        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  closed by close()
         command = script_command(script("anchor.sh"), "rtmobile-anchor")
         self._process = start(
             transport,
             f"{command} {root} {patience_s:g}",
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
             stderr=self._complaints.fileno(),
         )
         self._said: queue.Queue[str] = queue.Queue()

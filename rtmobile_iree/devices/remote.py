@@ -17,7 +17,7 @@ from rtmobile_iree.devices.base import (
     read_array,
     read_benchmark,
 )
-from rtmobile_iree.devices.contents import count_outputs, DECLARATION_KEY
+from rtmobile_iree.devices.contents import DECLARATION_KEY, count_outputs
 from rtmobile_iree.devices.cores import parse_cores
 from rtmobile_iree.devices.probe import Description, State
 from rtmobile_iree.devices.session import Session, Setup

@@ -93,8 +93,8 @@ def tools_for(device: Description, name: str) -> RuntimeTools:
         return wheel_tools(device.machine)
     known = ", ".join(sorted({platform.machine(), *WHEELS}))
     raise DeviceError(
-        f"{name}: its processor is {device.machine}; {PACKAGE} has wheels for {known}; build IREE's "
-        "tools for it and give them with --runtime-tools FOLDER"
+        f"{name}: its processor is {device.machine}; {PACKAGE} has wheels for {known}; build "
+        "IREE's tools for it and give them with --runtime-tools FOLDER"
     )
 
 

@@ -1,4 +1,4 @@
-"""One connection to a device: its folder, the tools in their place, commands run under an anchor."""
+"""One connection to a device: its folder, the tools in place, commands under an anchor."""
 
 from __future__ import annotations
 
@@ -193,7 +193,9 @@ class Session:
     def _tools_there(self) -> str | None:
         """A folder on the device's PATH, or beside ours, that has them."""
         beside = shlex.quote(self.folder.rpartition("/")[0])
-        search = f'PATH={beside}:/data/local/tmp:"$PATH"; command -v {" && command -v ".join(TOOLS)}'
+        search = (
+            f'PATH={beside}:/data/local/tmp:"$PATH"; command -v {" && command -v ".join(TOOLS)}'
+        )
         outcome = shell(self.transport, search)
         folders = {line.rpartition("/")[0] for line in outcome.text.splitlines()}
         return folders.pop() if outcome.status == 0 and len(folders) == 1 else None

@@ -23,7 +23,7 @@ HELP = {
     "REMOTE HOST IDENTIFICATION HAS CHANGED": "another machine answers, or it was installed anew; "
     "compare its key, then ssh-keygen -R HOST",
     "Permission denied": "no key of yours opens it; ssh-copy-id HOST, or ssh-add the key",
-    "Too many authentication failures": "name the key in ~/.ssh/config: IdentityFile, IdentitiesOnly",
+    "Too many authentication failures": "name the key in ~/.ssh/config with IdentityFile",
 }
 
 
@@ -41,7 +41,9 @@ class Ssh:
     def __init__(self, place: str) -> None:
         match = PLACE.fullmatch(place)
         if match is None or place.startswith("-") or any(c.isspace() for c in place):
-            raise InputError(f"device 'ssh:{place}': write ssh:HOST, ssh:USER@HOST or ssh:HOST:PORT")
+            raise InputError(
+                f"device 'ssh:{place}': write ssh:HOST, ssh:USER@HOST or ssh:HOST:PORT"
+            )
         self.name = f"ssh:{place}"
         self.folder = '"${XDG_CACHE_HOME:-$HOME/.cache}/rtmobile-iree"'
         host = match["host"]

@@ -76,15 +76,28 @@ def script_command(script: str, *arguments: str) -> str:
     return shlex.join(["sh", "-c", script, *arguments])
 
 
-def start(transport: Transport, script: str, **pipes: int) -> subprocess.Popen[bytes]:
+def start(
+    transport: Transport, script: str, stderr: int = subprocess.PIPE
+) -> subprocess.Popen[bytes]:
     """Starts a script on the device, its client out of the terminal's reach: Ctrl-C is ours.
+
+    Args:
+        transport: the way to it.
+        script: of a POSIX shell.
+        stderr: where its complaints go.
 
     Raises:
         DeviceError: the client is not installed.
     """
     command = transport.command(script)
     try:
-        return subprocess.Popen(command, start_new_session=True, **pipes)
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        )
     except OSError as error:
         raise DeviceError(
             f"{transport.name}: {command[0]} cannot be started: {error.strerror}"
@@ -104,13 +117,7 @@ def shell(
     Raises:
         DeviceError: the device cannot be reached, was lost, or did not end the script in time.
     """
-    process = start(
-        transport,
-        STATUS_SCRIPT.format(script=script),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
+    process = start(transport, STATUS_SCRIPT.format(script=script))
     try:
         stdout, stderr = process.communicate(data, timeout_s)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""Files of a bundle onto the disk: a folder, a .tar.gz or a .zip that appears whole or not at all."""
+"""Files of a bundle onto the disk: a folder, .tar.gz or .zip that appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def write_bundle(files: Mapping[str, bytes], output: Path) -> None:
 
 
 def archive_kind(output: Path) -> str | None:
-    """".tar.gz", ".zip", or None for a folder.
+    """ ".tar.gz", ".zip", or None for a folder.
 
     Raises:
         InputError: the name of another archive, or a folder or file that no bundle may replace.

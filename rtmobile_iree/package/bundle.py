@@ -97,11 +97,12 @@ def _words(bundle: Bundle, inputs: list[str], expected: list[str]) -> dict[str, 
         f"{spec.name} {list(x.shape)}"
         for spec, x in zip(bundle.contents.inputs, bundle.inputs, strict=True)
     )
-    step, note = "", "\nThis module has no state to carry from step to step, so `run.sh` does not run it.\n"
+    step = ""
+    note = "\nThis module has no state to carry from step to step, so `run.sh` does not run it.\n"
     if bundle.step_axis is not None:
         files = shlex.join([*inputs, "--", *expected])
-        step = f"if [ -x c/build/step ]; then\n    pinned c/build/step model.vmfb {bundle.step_axis} {threshold} {files}\nfi"
-        note = ""
+        call = f"c/build/step model.vmfb {bundle.step_axis} {threshold} {files}"
+        step, note = f"if [ -x c/build/step ]; then\n    pinned {call}\nfi", ""
     return {
         "NAME": bundle.name,
         "TARGET": bundle.contents.target or "an unknown machine",

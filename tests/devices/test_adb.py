@@ -1,4 +1,4 @@
-"""`--device adb`: the real client, and in the server's place one of ours that runs a phone's part here.
+"""`--device adb`: the real client, and in its server's place one of ours that plays a phone.
 
 What is not tested: a phone. The server speaks the client's protocol (AOSP: packages/modules/adb,
 OVERVIEW.TXT, SYNC.TXT and shell_protocol.h) and runs the commands on this machine.
@@ -226,7 +226,7 @@ def test_a_benchmark_brings_its_json(phone, contents, inputs):
     assert len([r for r in result["benchmarks"] if r["run_type"] == "iteration"]) == 2
 
 
-def test_a_phone_that_is_unplugged(phone, contents, inputs, tmp_path, eventually):
+def test_a_phone_that_is_unplugged(phone, contents, inputs, tmp_path, eventually, find_processes):
     errors = []
 
     def call():
@@ -236,11 +236,13 @@ def test_a_phone_that_is_unplugged(phone, contents, inputs, tmp_path, eventually
 
     thread = threading.Thread(target=call)
     thread.start()
-    eventually(lambda: [*tmp_path.glob("data/run-*/*.pid")][1:], "a command on the phone")
+    running = "--benchmark_min_time=5.0"
+    eventually(lambda: find_processes(running), "a benchmark on the phone")
     phone.is_unplugged = True
     thread.join(30)
     assert "adb: " in errors[0]
     assert "plug" in errors[0]
+    eventually(lambda: not find_processes(running), "the benchmark's end")
     eventually(lambda: not sessions(tmp_path), "the folder's removal")
 
 

@@ -40,12 +40,11 @@ sweep() {
 
 # Ends the anchor when no beat came between two looks.
 watch() {
-    trap 'kill "$nap" 2>/dev/null; exit' TERM
+    trap 'kill -KILL "$!" 2>/dev/null; exit' TERM
     last=none
     while :; do
         sleep "$patience" &
-        nap=$!
-        wait "$nap"
+        wait "$!"
         beat=$(cat "$folder/beat" 2>/dev/null)
         [ "$beat" = "$last" ] && break
         last=$beat
@@ -60,9 +59,9 @@ mkdir -p -- "$1" && root=$(cd -- "$1" && pwd) || exit 1
 sweep
 folder=$(mktemp -d "$root/run-$$.XXXXXX") || exit 1
 : >"$folder/beat" || { rm -rf "$folder"; exit 1; }
-trap 'kill "$watcher" 2>/dev/null; finish "$folder"; exit 1' HUP INT TERM
 watch >/dev/null 2>&1 &
 watcher=$!
+trap 'kill "$watcher" 2>/dev/null; finish "$folder"; exit 1' HUP INT TERM
 echo "$folder"
 while read -r beat; do
     echo "$beat" >"$folder/beat"

@@ -9,13 +9,14 @@ cd -- "$folder" || exit 1
 process=$!
 echo "$process" >"$folder/$process.pid"
 (
-    trap 'kill "$nap" 2>/dev/null; exit' TERM
+    # $! is known as soon as the sleep is there; a TERM is lost on a child that is not quite started
+    trap 'kill -KILL "$!" 2>/dev/null; exit' TERM
     sleep "$limit" &
-    nap=$!
-    wait "$nap"
+    wait "$!"
     : >"$folder/$process.late"
     kill -TERM "$process"
-    sleep 2
+    sleep 2 &
+    wait "$!"
     kill -KILL "$process"
 ) >/dev/null 2>&1 &
 timer=$!
