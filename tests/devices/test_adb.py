@@ -236,7 +236,7 @@ def test_a_phone_that_is_unplugged(phone, contents, inputs, tmp_path, eventually
 
     thread = threading.Thread(target=call)
     thread.start()
-    running = "--benchmark_min_time=5.0"
+    running = f"iree-benchmark-module\0--module={tmp_path}"
     eventually(lambda: find_processes(running), "a benchmark on the phone")
     phone.is_unplugged = True
     thread.join(30)

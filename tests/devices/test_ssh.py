@@ -51,7 +51,8 @@ class Background(threading.Thread):
 
 
 def benchmarking(board):
-    return [p for p in board.running() if b"--benchmark_min_time" in command_line(p)]
+    """The tool itself; clients and shells have its name inside an argument."""
+    return set(board.running()) & set(board.processes("iree-benchmark-module\0--module"))
 
 
 def command_line(process):
