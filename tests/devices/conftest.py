@@ -87,6 +87,12 @@ def working_in(folder: str) -> list[int]:
     return found
 
 
+def end(running: list[int]) -> None:
+    for process in running:
+        with suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
+
+
 def in_environment(start: str, end: str) -> list[int]:
     """Processes with a variable that starts and ends so."""
     found = []
@@ -143,15 +149,14 @@ class Board:
 
     def stop(self) -> None:
         """Ends it and all its connections, as a cut cable."""
-        self.cut()
-        self._process.terminate()
+        serving = self.connections()
+        self._process.kill()
         self._process.wait(WAIT_S)
+        end(serving)
 
     def cut(self) -> None:
         """Ends its connections, hard; what they started is left alone."""
-        for process in self.connections():
-            with suppress(ProcessLookupError):
-                os.kill(process, signal.SIGKILL)
+        end(self.connections())
 
     def reboot(self) -> None:
         """Ends all that connections started, and them, before any of it can notice."""

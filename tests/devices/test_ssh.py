@@ -173,22 +173,31 @@ def test_a_command_that_takes_too_long_is_ended(board):
         board.wait_until(lambda: not board.processes("sleep\x0061.5\x00"), "its end")
 
 
+def test_a_connection_that_broke_between_two_calls_is_made_anew(board, contents, inputs):
+    with device(board) as held:
+        held.run(contents.vmfb, inputs)
+        board.cut()
+        board.wait_until(lambda: held._held.is_lost, "the client's end")
+        held.run(contents.vmfb, inputs)
+
+
 def test_a_stopped_benchmark_goes_on_where_it_stopped(board, contents, inputs, tmp_path):
     journal = tmp_path / "journal.jsonl"
     case = Case(contents, 3, tuple(inputs))
     settings = DeviceSettings(rounds=3, samples=2, sample_s=0.05)
     seen: list[str] = []
 
-    def cut(line):
+    def pull_the_cable(line):
         seen.append(line)
         if "round 3" in line:
-            board.cut()
+            board.stop()
 
     with pytest.raises(DeviceError, match="2 of 3 bursts are kept, the same command goes on"):
-        run_device_bench(device(board), [case], settings, journal=journal, progress=cut)
+        run_device_bench(device(board), [case], settings, journal=journal, progress=pull_the_cable)
     kept = journal.read_text().splitlines()
     assert len(kept) == 3
     board.wait_clean()
+    board.start()
 
     seen.clear()
     results = run_device_bench(
