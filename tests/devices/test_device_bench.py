@@ -86,6 +86,11 @@ def test_a_round_waits_until_it_is_cool(case, cache, monkeypatch):
     assert State(**measured.rounds[1]["after"]).hottest == 50.0
 
 
+def test_a_case_that_is_given_twice(case):
+    with pytest.raises(InputError, match="module T=3 .* is given twice"):
+        run_device_bench(Local(), [case, case], QUICK)
+
+
 def test_settings_out_of_range(case):
     with pytest.raises(InputError, match="--rounds and --threads are whole numbers from 1"):
         run_device_bench(Local(), [case], DeviceSettings(rounds=0))
@@ -142,10 +147,12 @@ def test_a_module_that_fails_here(contents):
 def test_bench_at_the_shell(file, tmp_path, capsys, cache):
     path = tmp_path / "out.json"
     arguments = ["--device", "local", "--cores", "0", "--rounds", "2", "--json", path]
-    assert run("bench", file, file, "--steps", "3", *arguments) == 0
+    copy = file.rename(tmp_path / "first.vmfb")
+    file.write_bytes(copy.read_bytes())
+    assert run("bench", file, copy, "--steps", "3", *arguments) == 0
     results = json.loads(path.read_text())
     assert results["settings"]["cores"] == "0"
-    assert len(results["cases"][0]["rounds"]) == 2
+    assert [len(case["rounds"]) for case in results["cases"]] == [2, 2]
     assert results["cases"][0]["median_us"] > 0
     assert "local: " in capsys.readouterr().out
 
