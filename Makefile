@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv clean
+.PHONY: demo test lint types venv sshd-adb clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint
+test: lint sshd-adb
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -24,6 +24,11 @@ types: venv
 	@tools/typecheck.sh $(BIN)/python
 
 venv: $(STAMP)
+
+# For the tests of devices; without apt-get those are skipped.
+sshd-adb: venv
+	@tools/unpack_debian.sh $(VENV)/debian openssh-server openssh-client adb libnss-wrapper || \
+	    echo 'make: tests of devices that need sshd or adb will be skipped' >&2
 
 # Installed anew whenever pyproject.toml is newer than the last installation that succeeded.
 $(STAMP): pyproject.toml
