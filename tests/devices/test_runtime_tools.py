@@ -92,6 +92,14 @@ def test_the_wheel_for_arm64_is_one(tmp_path):
         assert (start[:4], int.from_bytes(start[18:20], "little")) == (b"\x7fELF", 0xB7)
 
 
+def test_a_board_of_another_processor_gets_its_wheel(downloads, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    tools = tools_for(board(machine="aarch64"), "board")
+    assert tools.folder == tmp_path / f"rtmobile-iree/tools/iree-base-runtime-{version()}-aarch64"
+    assert sorted(tools.checksums()) == sorted(TOOLS)
+
+
 def test_this_machines_tools_are_programs():
     for name in TOOLS:
         assert (host_tools().folder / name).read_bytes().startswith(b"\x7fELF")
