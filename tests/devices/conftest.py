@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import resource
 import shutil
 import signal
@@ -127,7 +128,7 @@ class Board:
         self.bin, self.home = folder / "bin", folder / "home of board"
         self.cache = self.home / ".cache" / "rtmobile-iree"
         self.is_root = os.getuid() == 0
-        self.user = USER if self.is_root else os.environ.get("USER") or os.getlogin()
+        self.user = USER if self.is_root else pwd.getpwuid(os.getuid()).pw_name
         with closing(socket.create_server(("127.0.0.1", 0))) as server:
             self.port = server.getsockname()[1]
         self.place = f"{self.user}@127.0.0.1:{self.port}"
