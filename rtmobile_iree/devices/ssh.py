@@ -6,6 +6,7 @@ import re
 import shlex
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from rtmobile_iree.devices.transport import client, shell
@@ -84,7 +85,8 @@ class Ssh:
         """Ends the shared connection."""
         if self._control is None:
             return
-        client([*self._client(), "-O", "exit", "--", self._host], self.name, CONNECT_S)
+        with suppress(DeviceError):  # no client, or one that hangs: what failed before is told
+            client([*self._client(), "-O", "exit", "--", self._host], self.name, CONNECT_S)
         shutil.rmtree(self._control, ignore_errors=True)
         self._control = None
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -300,8 +301,10 @@ def test_a_file_that_is_cut_short(make_board, monkeypatch):
 
 def test_no_ssh_here(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
+    before = set(Path("/tmp").glob("rtm-*"))
     with pytest.raises(DeviceError, match="ssh cannot be started: No such file"):
         get_device("ssh:board").describe()
+    assert set(Path("/tmp").glob("rtm-*")) <= before
 
 
 @pytest.mark.parametrize("place", ["a:b", "-oProxyCommand=x", "a b", "a:22:22"])
