@@ -56,7 +56,21 @@ CpuName = Annotated[
     typer.Option("--cpu", help=f"Core of an ARM64 target: {', '.join(CORES)}."),
 ]
 DeviceName = Annotated[
-    str | None, typer.Option("--device", help="Run it there: qemu is ARM64 in an emulator.")
+    str | None,
+    typer.Option(
+        "--device",
+        help="Run it there: ssh:HOST[:PORT], adb[:SERIAL], local, or qemu, ARM64 in an emulator.",
+    ),
+]
+Cores = Annotated[
+    str | None, typer.Option(help="Cores of the device: big, little, 4-7 or a mask as 0xf0.")
+]
+RuntimeToolsFolder = Annotated[
+    Path | None,
+    typer.Option("--runtime-tools", help="Folder with IREE's tools for the device; Android's."),
+]
+DeviceFolder = Annotated[
+    str | None, typer.Option("--device-folder", help="Where files go on the device.")
 ]
 Prune = Annotated[str | None, typer.Option(help="Prune first: column rate x row rate, as 16x2.")]
 

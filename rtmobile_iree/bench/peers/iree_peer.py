@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -84,12 +85,16 @@ class CompiledModule:
                 f"--benchmark_min_warmup_time={WARM_UP_S}",
             ],
         )
-        runs = json.loads(text)["benchmarks"]
-        return [
-            run["real_time"] * MICROSECONDS[run["time_unit"]]
-            for run in runs
-            if run["run_type"] == "iteration"
-        ]
+        return sample_times_us(json.loads(text))
+
+
+def sample_times_us(result: dict[str, Any]) -> list[float]:
+    """Microseconds a call of each sample, from the JSON of iree-benchmark-module."""
+    return [
+        run["real_time"] * MICROSECONDS[run["time_unit"]]
+        for run in result["benchmarks"]
+        if run["run_type"] == "iteration"
+    ]
 
 
 def run_tool(tool: str, arguments: list[str]) -> str:
