@@ -20,13 +20,15 @@ from torch import fx
 
 from rtmobile_iree.bench.peers import Task
 from rtmobile_iree.bench.peers.torch_peer import task_module
+from rtmobile_iree.devices.base import (
+    BENCHMARK_TOOL,
+    RUN_TOOL,
+    benchmark_arguments,
+    call_arguments,
+)
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.targets import CPU_FLAGS
 
-WARM_UP_S = 0.05
-# Keeps buffers from call to call. Without, the C library may give a call's memory back to the
-# system and clear its pages in every call: 40 of them, 35 us, at T = 30 of a GRU 2 x 1024.
-ALLOCATOR = "--device_allocator=caching"
 # ops that make a file ours or torch-mlir's
 FOREIGN = ("bspc.", "torch.", "torch_c.")
 MICROSECONDS = {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}
@@ -56,35 +58,19 @@ class CompiledModule:
 
     def __init__(self, vmfb: Path, task: Task, function: str = "main") -> None:
         self._vmfb, self._task = vmfb, task
-        device = ["--device=local-sync", ALLOCATOR]
-        if task.threads > 1:
-            device = [
-                "--device=local-task",
-                ALLOCATOR,
-                f"--task_topology_group_count={task.threads}",
-            ]
-        self._arguments = [f"--module={vmfb}", *device, f"--function={function}"]
-        self._arguments += [f"--input=@{path}" for path in task.inputs]
+        self._arguments = call_arguments(str(vmfb), task.inputs, function, task.threads)
 
     def outputs(self) -> Sequence[np.ndarray]:
         """Runs the file with iree-run-module, as a user would."""
         paths = [
             Path(self._task.folder) / f"output-{i}.npy" for i in range(len(self._task.expected))
         ]
-        run_tool("iree-run-module", [*self._arguments, *(f"--output=@{path}" for path in paths)])
+        run_tool(RUN_TOOL, [*self._arguments, *(f"--output=@{path}" for path in paths)])
         return [np.load(path) for path in paths]
 
     def times_us(self, samples: int, sample_s: float) -> list[float]:
-        text = run_tool(
-            "iree-benchmark-module",
-            [
-                *self._arguments,
-                "--benchmark_format=json",
-                f"--benchmark_repetitions={samples}",
-                f"--benchmark_min_time={sample_s}s",
-                f"--benchmark_min_warmup_time={WARM_UP_S}",
-            ],
-        )
+        options = benchmark_arguments(samples, sample_s)
+        text = run_tool(BENCHMARK_TOOL, [*self._arguments, *options])
         return sample_times_us(json.loads(text))
 
 

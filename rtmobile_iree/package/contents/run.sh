@@ -31,7 +31,7 @@ pinned() {
 
 run=$(find_tool iree-run-module "${1:-}")
 benchmark=$(find_tool iree-benchmark-module "${1:-}")
-set -- --module=model.vmfb --function=main --device=local-sync \
+set -- --module=model.vmfb --function=main --device=local-sync --device_allocator=caching \
     @INPUT_FLAGS@
 pinned "$run" "$@" \
     @EXPECTED_FLAGS@ \
