@@ -115,7 +115,7 @@ def test_rates_that_are_none(rate):
         (Settings(against=("tensorrt",)), "use some of: torch, onnxruntime, iree-dense"),
         (Settings(steps=()), "whole numbers from 1"),
         (Settings(steps=(0,)), "whole numbers from 1"),
-        (Settings(threads=0), "whole numbers from 1"),
+        (Settings(threads=0), "threads 0; use 1 to 32"),
         (Settings(sample_s=0), "sample_s"),
         (Settings(rates=("10",)), "as 10x1"),
     ],

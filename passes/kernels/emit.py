@@ -16,6 +16,8 @@ from torch_mlir.dialects import arith, math, memref, scf, vector
 from rtmobile_iree.schedule import ACTIVATION_ERROR
 
 COPIED_TOGETHER = 4  # registers; the loop's own instructions are then fewer than the copy's
+NEON_WIDTH = 4
+
 Body = Callable[..., Sequence[ir.Value] | None]
 
 
@@ -92,13 +94,17 @@ class Emitter:
         return arith.index_castui(ir.IndexType.get(), memref.load(source, [offset]))
 
     def load_indices(self, source: ir.Value, offset: ir.Value, count: int) -> list[ir.Value]:
-        """Loads consecutive unsigned integer elements as indices: i16 four at a time, since a load
-        costs more than what takes them apart."""
+        """Loads consecutive unsigned integer elements as indices.
+
+        i16 come four at a time, since a load costs more than what takes them apart; but not on
+        NEON, where LLVM takes them apart in a vector register.
+        """
         i16, i64 = (ir.IntegerType.get_signless(bits) for bits in (16, 64))
         found: list[ir.Value] = []
         while len(found) < count:
             at = self.add(offset, len(found))
-            if ir.MemRefType(source.type).element_type != i16 or count - len(found) < 4:
+            is_i16 = ir.MemRefType(source.type).element_type == i16
+            if not is_i16 or self.width <= NEON_WIDTH or count - len(found) < 4:
                 found.append(self.load_index(source, at))
                 continue
             four = vector.load(ir.VectorType.get([4], i16), source, [at])

@@ -193,9 +193,6 @@ class StackRun:
             for number, start in enumerate(self.plan.states)
         )
 
-    def _states(self) -> tuple[tuple[ir.Value, ...], tuple[ir.Value, ...]]:
-        return self.arguments.states, self.arguments.next_states
-
     def _left_over(self) -> list[int]:
         """Rows of the states that belong to none of the layers."""
         own = {layer.state for layer in self.plan.layers}
