@@ -270,7 +270,7 @@ def test_too_many_outputs(vmfb, tmp_path, capsys):
         (["--steps", "0"], "whole numbers from 1"),
         (["--steps", "many"], "whole numbers from 1"),
         (["--rates", "ten"], "as 10x1"),
-        (["--threads", "0"], "whole numbers from 1"),
+        (["--threads", "0"], "threads 0; use 1 to 32"),
         (["--json", "none/x.json"], "no folder"),
     ],
 )

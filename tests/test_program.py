@@ -231,6 +231,23 @@ def test_irees_own_tools_run_a_saved_program(speech, tmp_path):
     assert json.loads(done.stdout)["benchmarks"][0]["iterations"] > 0
 
 
+def test_a_program_for_two_threads_on_one_or_two(tmp_path):
+    """Two layers of 256 units: large enough to be shared at 1,000 steps, not at one."""
+    model = tagger(40, 256, 2)
+    program = rt.compile(model, inputs(model, 4), threads=2)
+    program.save(tmp_path / "model.vmfb")
+    for each in (program, rt.load(tmp_path / "model.vmfb")):
+        for steps in (1, 1000):
+            check(each, model, *inputs(model, steps))
+
+
+@pytest.mark.parametrize("threads", [0, 33])
+def test_threads_that_cannot_be(threads):
+    model = tagger(3, 4)
+    with pytest.raises(rt.InputError, match=f"threads {threads}; use 1 to 32"):
+        rt.compile(model, inputs(model, 1), threads=threads)
+
+
 def test_wrong_inputs_are_named(speech):
     model, program = speech
     x, h = (value.numpy() for value in model.example_inputs(3))
