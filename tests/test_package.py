@@ -56,7 +56,7 @@ def test_what_is_in_it(bundle):
         "c/CMakeLists.txt",
     }  # fmt: skip
     record = json.loads((bundle / "versions.json").read_text())
-    assert record["options"] == {"values": "f32", "activations": "f32", "prune": "4x1"}
+    assert record["options"] == {"values": "f32", "activations": "f32", "cpu": None, "prune": "4x1"}
     assert record["expected_from"].startswith("PyTorch 2")
     assert np.load(bundle / "expected/0.npy").shape == (1, 7, 8)
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)

@@ -125,7 +125,7 @@ def test_without_a_compiler_nothing_is_counted(arm64, small, monkeypatch, tmp_pa
     ("arguments", "message"),
     [
         (["--peers", "torch"], "the one peer there is iree-dense"),
-        (["--plot", "x.png"], "no --plot"),
+        (["--plot", "x.png"], "--roofline and --plot are this machine's"),
         (["--cpu", "i486"], "cpu 'i486' is not known"),
     ],
 )
