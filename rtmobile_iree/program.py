@@ -202,14 +202,14 @@ def lower_module(
 ) -> str:
     """Runs the passes on an imported module and returns the text that IREE compiles."""
     from rtmobile_iree.passes import run_passes
-    from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
+    from rtmobile_iree.pipeline import kernel_pipeline, layout_pipeline
     from rtmobile_iree.report.build import build_report
 
     progress("finding patterns and packing weights")
     run_passes(module, layout_pipeline(options))
     report = build_report(module)
     progress("generating kernels")
-    run_passes(module, cpu_pipeline(target, options))
+    run_passes(module, kernel_pipeline(target, options))
     _annotate(module, {
         REPORT_KEY: report.to_json(),
         INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),
