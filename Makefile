@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv arm64 clean
+.PHONY: demo test lint types venv arm64 llvm-mca sshd-adb clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint arm64
+test: lint arm64 llvm-mca sshd-adb
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -25,10 +25,19 @@ types: venv
 
 venv: $(STAMP)
 
+# For `rtmobile inspect --cycles`; without apt-get its tests are skipped.
+llvm-mca:
+	@tools/fetch_llvm.sh || echo 'make: the tests of --cycles will be skipped' >&2
+
 # QEMU and IREE's ARM64 tools, for the tests marked arm64; without apt-get those are skipped.
 arm64: venv
 	@tools/arm64.sh || echo 'make: the tests marked arm64 will be skipped' >&2
 	@$(BIN)/python -c 'from rtmobile_iree.devices.runtime_tools import wheel_tools; wheel_tools("aarch64")'
+
+# For the tests of devices; without apt-get those are skipped.
+sshd-adb: venv
+	@tools/unpack_debian.sh $(VENV)/debian openssh-server openssh-client adb libnss-wrapper || \
+	    echo 'make: tests of devices that need sshd or adb will be skipped' >&2
 
 # Installed anew whenever pyproject.toml is newer than the last installation that succeeded.
 $(STAMP): pyproject.toml

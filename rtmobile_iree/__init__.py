@@ -7,6 +7,7 @@ and the NumPy-only parts of it (`rtmobile_iree.bspc`) cost neither torch nor MLI
     rt.prune(module, column_rate=16, row_rate=2, row_stripes=48, col_blocks=8)
     program = rt.compile(module, example_inputs, target="host")
     outputs = program(*inputs)
+    output = rt.stream(program).step(frames)
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rtmobile_iree.errors import (
         CompileError,
-        DivergenceError,
         DeviceError,
+        DivergenceError,
         EncodeError,
         FormatError,
         FrontendError,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from rtmobile_iree.prune.pruner import BSPPruner
     from rtmobile_iree.prune.recipe import Recipe
     from rtmobile_iree.report.encoding import Report
+    from rtmobile_iree.streaming import Stream, stream
 
 __version__ = "0.1.0"
 
@@ -43,6 +45,8 @@ _HOMES = {
     "Report": "report.encoding",
     "compile": "program",
     "load": "program",
+    "Stream": "streaming",
+    "stream": "streaming",
     "PruneReport": "prune",
     "prune": "prune",
     "BSPPruner": "prune.pruner",
@@ -74,10 +78,12 @@ __all__ = [
     "RTMobileError",
     "Recipe",
     "Report",
+    "Stream",
     "TargetError",
     "compile",
     "load",
     "prune",
+    "stream",
 ]
 
 

@@ -66,6 +66,7 @@ def examine() -> Findings:
         *(_tool(name) for name in IREE_TOOLS),
         *(_peer(name) for name in PEERS),
         _host_target(),
+        _emulator(),
     ]
     return Findings(tuple(entries))
 
@@ -115,3 +116,12 @@ def _host_target() -> Finding:
     return Finding(
         "target host", f"{host.vector_width} f32 a vector, {host.vector_registers} registers"
     )
+
+
+def _emulator() -> Finding:
+    from rtmobile_iree.devices.emulator import find_emulator
+
+    try:
+        return Finding("device qemu", str(find_emulator().program), "ARM64", is_needed=False)
+    except RTMobileError as error:
+        return Finding("device qemu", "", str(error), is_needed=False)

@@ -21,6 +21,7 @@ from rtmobile_iree.files import write_atomically
 from rtmobile_iree.report.encoding import Report
 from rtmobile_iree.runtime import Module, read_reflection
 from rtmobile_iree.schedule import ACTIVATION_ERROR
+from rtmobile_iree.states import Pairs, add_step, find_states
 from rtmobile_iree.targets import Target, get_target, runs_here
 from rtmobile_iree.values import rules_text
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 REPORT_KEY, INPUTS_KEY = "rtmobile.report", "rtmobile.inputs"
 TARGET_KEY, CPU_KEY = "rtmobile.target", "rtmobile.cpu"
 SHARED_DRIVER = "local-task"
+OUTPUTS_KEY, STATES_KEY = "rtmobile.outputs", "rtmobile.states"
 # MLIR's element types -> NumPy's
 DTYPES = {
     "f32": "float32", "f64": "float64", "f16": "float16",
@@ -42,10 +44,10 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """One input of a program.
+    """One input or output of a program.
 
     Attributes:
-        name: as in the module's forward().
+        name: as in the module's forward(); "output0" and so on.
         shape: sizes; None where any size will do.
         dtype: NumPy's name of the element type.
     """
@@ -86,6 +88,8 @@ class Program:
         vmfb: the module's bytes, what `save` writes.
         report: what was encoded, how well it fits, what stayed dense and why.
         inputs: what a call takes.
+        outputs: what it returns.
+        states: (output, input) where what comes out goes in at the next call, as a stream does.
         target: name of the target it was compiled for.
         cpu: the core, where the target has a choice; else empty.
     """
@@ -94,17 +98,33 @@ class Program:
         self.vmfb = vmfb
         reflection = read_reflection(vmfb, name)
         try:
-            specs = json.loads(reflection[INPUTS_KEY])
-            self.inputs = tuple(InputSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in specs)
+            self.inputs = _read_specs(reflection[INPUTS_KEY])
+            self.outputs = _read_specs(reflection[OUTPUTS_KEY])
+            self.states: Pairs = tuple((o, i) for o, i in json.loads(reflection[STATES_KEY]))
             self.report = Report.from_json(reflection[REPORT_KEY])
             self.target = reflection[TARGET_KEY]
             self.cpu = reflection[CPU_KEY]
         except KeyError as error:
             raise InputError(
-                f"{name}: an IREE module, but not one of rtmobile's (no {error.args[0]} in the "
-                "reflection of main); run it with iree-run-module"
+                f"{name}: an IREE module, but not one of rtmobile's, or an older one (no "
+                f"{error.args[0]} in the reflection of main); compile it again, or run it with "
+                "iree-run-module"
             ) from error
         self._module = Module(vmfb, driver, name) if runs_here(self.target) else None
+
+    @property
+    def module(self) -> Module:
+        """The loaded module.
+
+        Raises:
+            TargetError: the program is another machine's.
+        """
+        if self._module is None:
+            raise TargetError(
+                f"this program is for {self.target}, and this machine is {platform.machine()}; "
+                "run it with: rtmobile run FILE.vmfb --device qemu"
+            )
+        return self._module
 
     def __call__(self, *inputs: Any) -> np.ndarray | tuple[np.ndarray, ...]:
         """Runs the program.
@@ -119,16 +139,12 @@ class Program:
             InputError: wrong number of inputs, dtype or shape.
             TargetError: the program is another machine's.
         """
-        if self._module is None:
-            raise TargetError(
-                f"this program is for {self.target}, and this machine is {platform.machine()}; "
-                "run it with: rtmobile run FILE.vmfb --device qemu"
-            )
+        module = self.module
         if len(inputs) != len(self.inputs):
             names = ", ".join(f"{spec.name} {spec}" for spec in self.inputs)
             raise InputError(f"{len(inputs)} inputs given; this program takes {names}")
         arrays = [spec.check(value) for spec, value in zip(self.inputs, inputs, strict=True)]
-        results = self._module(arrays)
+        results = module(arrays)
         return results[0] if len(results) == 1 else results
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -186,8 +202,9 @@ def compile(
     options = Options(rules_text(values), activations, activation_error, threads)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
-    specs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
-    text = lower_module(imported.module, specs, machine, options, progress)
+    inputs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]
+    outputs = [InputSpec(o.name, o.shape, DTYPES[o.element_type]) for o in imported.outputs]
+    text = lower_module(imported.module, inputs, outputs, machine, options, progress)
     progress("compiling with IREE")
     vmfb = compile_text(text, machine)
     return Program(vmfb, driver=driver or (machine.driver if threads == 1 else SHARED_DRIVER))
@@ -196,6 +213,7 @@ def compile(
 def lower_module(
     module: ir.Module,
     inputs: Sequence[InputSpec],
+    outputs: Sequence[InputSpec],
     target: Target,
     options: Options,
     progress: Progress,
@@ -213,10 +231,17 @@ def lower_module(
     _annotate(module, {
         REPORT_KEY: report.to_json(),
         INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),
+        OUTPUTS_KEY: json.dumps([asdict(spec) for spec in outputs]),
+        STATES_KEY: json.dumps(find_states(inputs, outputs)),
         TARGET_KEY: target.name,
         CPU_KEY: target.cpu,
     })  # fmt: skip
+    add_step(module)
     return str(module.operation.get_asm(assume_verified=True))
+
+
+def _read_specs(text: str) -> tuple[InputSpec, ...]:
+    return tuple(InputSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in json.loads(text))
 
 
 def _annotate(module: ir.Module, entries: dict[str, str]) -> None:

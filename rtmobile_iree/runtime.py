@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,73 @@ from rtmobile_iree.errors import InputError
 
 FUNCTION = "main"
 VULKAN = "vulkan"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A shape over a buffer.
+
+    Attributes:
+        view: what a function takes.
+        array: the same memory for the host; usable only while this tensor is kept, since NumPy
+            does not keep IREE's memory.
+        mapping: what keeps it.
+    """
+
+    view: Any
+    array: np.ndarray
+    mapping: Any
+
+
+class Buffer:
+    """Memory of a device that the host sees too, zero at first."""
+
+    def __init__(self, device: Any, size_bytes: int) -> None:
+        from iree.runtime import BufferUsage, MemoryType
+
+        self._buffer = device.allocator.allocate_buffer(
+            memory_type=int(MemoryType.DEVICE_LOCAL | MemoryType.HOST_VISIBLE),
+            allowed_usage=int(BufferUsage.DEFAULT | BufferUsage.MAPPING),
+            allocation_size=size_bytes,
+        )
+        self.tensor((size_bytes,), np.dtype("int8")).array[...] = 0
+
+    def tensor(self, shape: Sequence[int], dtype: np.dtype[Any]) -> Tensor:
+        """Its first elements as a row-major array, shared by device and host."""
+        from iree.runtime import HalBufferView
+        from iree.runtime.array_interop import map_dtype_to_element_type
+
+        view = HalBufferView(self._buffer, list(shape), map_dtype_to_element_type(dtype))
+        mapping = view.map()
+        return Tensor(view, mapping.asarray(list(shape), dtype), mapping)
+
+
+class Call:
+    """One function on tensors that stay where they are; a call makes no object in Python."""
+
+    def __init__(self, context: Any, function: Any, tensors: Sequence[Tensor]) -> None:
+        from iree.runtime import VmVariantList
+
+        self._context, self._function = context, function
+        self._arguments = VmVariantList(len(tensors))
+        for tensor in tensors:
+            self._arguments.push_ref(tensor.view)
+        self._results = VmVariantList(1)
+
+    def __call__(self) -> None:
+        """Runs it to the end.
+
+        Raises:
+            RuntimeError: IREE's, where the function fails.
+        """
+        self._context.invoke(self._function, self._arguments, self._results)
+
+    def result_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of what the last call returned."""
+        from iree.runtime import HalBufferView
+
+        views = (self._results.get_as_object(i, HalBufferView) for i in range(len(self._results)))
+        return [tuple(view.shape) for view in views]
 
 
 class Module:
@@ -52,6 +120,22 @@ class Module:
             raise InputError(f"{name}: has no function {FUNCTION!r}; its functions: {names}")
         self.reflection: dict[str, str] = dict(module.lookup_function(FUNCTION).reflection)
         self._function = context.modules[module.name][FUNCTION]
+        self._context, self._module = context.vm_context, module
+        self.functions: tuple[str, ...] = tuple(module.function_names)
+
+    @property
+    def device_bytes(self) -> tuple[int, int]:
+        """Bytes its device has been asked for so far, and those given back."""
+        counts = self._device.allocator.statistics
+        return counts["device_bytes_allocated"], counts["device_bytes_freed"]
+
+    def buffer(self, size_bytes: int) -> Buffer:
+        """Memory for arguments and results that stay where they are."""
+        return Buffer(self._device, size_bytes)
+
+    def bind(self, function: str, tensors: Sequence[Tensor]) -> Call:
+        """A function of the module with its arguments."""
+        return Call(self._context, self._module.lookup_function(function), tensors)
 
     def place(self, array: np.ndarray) -> Any:
         """The array where the device reads it: an input that is not copied again at each call."""

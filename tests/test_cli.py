@@ -82,7 +82,8 @@ def vmfb(tmp_path_factory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "prune", "compile", "run", "bench", "inspect", "doctor"]
+    "command",
+    ["demo", "prune", "compile", "run", "stream", "bench", "inspect", "package", "doctor"],
 )
 def test_help(command, capsys):
     assert run(command, "--help") == 0

@@ -94,6 +94,12 @@ def test_the_wheel_has_every_module_and_the_clips(wheel):
         for file in (ROOT / folder).rglob("*.py"):
             inner = file.relative_to(ROOT / folder).as_posix()
             assert f"{package.replace('.', '/')}/{inner}" in names
+    for file in (
+        "devices/scripts/anchor.sh",
+        "package/contents/run.sh",
+        "package/contents/c/step.c",
+    ):
+        assert f"rtmobile_iree/{file}" in names
     for clip in ("dir-instr.wav", "LICENSE", "transcripts.tsv"):
         assert f"rtmobile_iree/speech/clips/{clip}" in names
     assert not [name for name in names if name.startswith(("dialects", "passes", "tests"))]

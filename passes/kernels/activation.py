@@ -82,8 +82,8 @@ def exp(e: Emitter, x: ir.Value, length: int, scale: float = 1.0) -> ir.Value:
         return math.exp(arith.mulf(x, e.splat(scale, length)))
     factor = e.splat(scale * LOG2_E, length)
     shifted = e.fma(x, factor, e.splat(ROUND, length))
-    whole = arith.subf(shifted, e.splat(ROUND, length))
-    f = e.fma(x, factor, arith.negf(whole))
+    minus_whole = arith.subf(e.splat(ROUND, length), shifted)
+    f = e.fma(x, factor, minus_whole)
     highest, *rest = polynomial(e.activation_error)
     p = e.splat(highest, length)
     for coefficient in rest:

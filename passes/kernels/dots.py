@@ -26,6 +26,9 @@ from torch_mlir.dialects import arith, math, memref, vector
 from rtmobile_iree.schedule import IntegerDot
 from rtmobile_iree.values import I8_MAX
 
+# n added to this, f32's neighbours of which are 1 apart, is n rounded to even, in the lowest bits
+ROUND = 1.5 * 2.0**23
+BYTES_A_LANE = 4
 NARROW_STORE = 16  # bytes: one 128-bit register
 
 
@@ -62,11 +65,10 @@ def quantize(
 
     def write(at: ir.Value, size: int) -> None:
         x = e.vload(source[0], e.add(source[1], at), size)
-        nearest = math.roundeven(arith.mulf(x, e.splat(inverse, size)))
-        whole = arith.fptosi(e.integers(size), nearest)
-        shifted = arith.addi(whole, e.integer_splat(dot.zero_point, size))
+        rounding = e.splat(ROUND + dot.zero_point, size)
+        whole = arith.bitcast(e.integers(size), e.fma(x, e.splat(inverse, size), rounding))
         byte = ir.VectorType.get([size], ir.IntegerType.get_signless(8))
-        vector.store(arith.trunci(byte, shifted), target[0], [e.add(target[1], at)])
+        vector.store(arith.trunci(byte, whole), target[0], [e.add(target[1], at)])
 
     e.pieces(length, write)
     return arith.mulf(largest, e.scalar(1 / I8_MAX))
@@ -94,12 +96,13 @@ def stage(
     buffer, start = source
     if dot.compress is None:
 
-        def one(k: ir.Value) -> None:
-            column = e.load_index(index[0], e.add(index[1], k))
-            byte = memref.load(buffer, [e.add(start, column)])
-            memref.store(byte, buffer, [e.add(target, k)])
+        def lane(k: ir.Value) -> None:
+            columns = [e.load_index(index[0], e.add(index[1], k, i)) for i in range(BYTES_A_LANE)]
+            taken = [memref.load(buffer, [e.add(start, column)]) for column in columns]
+            for i, byte in enumerate(taken):
+                memref.store(byte, buffer, [e.add(target, k, i)])
 
-        e.loop(0, sizes[1], 1, [], one)
+        e.loop(0, sizes[1], BYTES_A_LANE, [], lane)
         return
     widest = max(crowded, NARROW_STORE)
     block = ir.VectorType.get([COMPRESS], ir.IntegerType.get_signless(8))

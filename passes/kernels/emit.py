@@ -16,6 +16,7 @@ from torch_mlir.dialects import arith, math, memref, scf, vector
 
 from rtmobile_iree.schedule import ACTIVATION_ERROR
 
+COPIED_TOGETHER = 4  # registers; the loop's own instructions are then fewer than the copy's
 Body = Callable[..., Sequence[ir.Value] | None]
 
 
@@ -94,6 +95,23 @@ class Emitter:
         """Loads an unsigned integer element as an index."""
         return arith.index_castui(ir.IndexType.get(), memref.load(source, [offset]))
 
+    def load_indices(self, source: ir.Value, offset: ir.Value, count: int) -> list[ir.Value]:
+        """Loads consecutive unsigned integer elements as indices: i16 four at a time, since a load
+        costs more than what takes them apart."""
+        i16, i64 = (ir.IntegerType.get_signless(bits) for bits in (16, 64))
+        found: list[ir.Value] = []
+        while len(found) < count:
+            at = self.add(offset, len(found))
+            if ir.MemRefType(source.type).element_type != i16 or count - len(found) < 4:
+                found.append(self.load_index(source, at))
+                continue
+            four = vector.load(ir.VectorType.get([4], i16), source, [at])
+            word = self.lane(vector.bitcast(ir.VectorType.get([1], i64), four), 0)
+            for number in range(4):
+                moved = arith.shrui(word, arith.constant(i64, 16 * number))
+                found.append(arith.index_castui(ir.IndexType.get(), arith.trunci(i16, moved)))
+        return found
+
     def store(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
         memref.store(value, target, [offset])
 
@@ -156,12 +174,14 @@ class Emitter:
             scf.yield_(list(body(loop.induction_variable, *loop.inner_iter_args) or []))
         return list(loop.results_)
 
-    def pieces(self, length: int, body: Callable[[ir.Value, int], None]) -> None:
-        """Covers [0, length): full vectors in a loop, then a tail of halved vector lengths."""
-        full = length // self.width * self.width
-        if full:
-            self.loop(0, full, self.width, [], lambda i: body(i, self.width))
-        done, size = full, self.width
+    def pieces(
+        self, length: int, body: Callable[[ir.Value, int], None], registers: int = 1
+    ) -> None:
+        """Covers [0, length): full vectors, so many at once, then a tail of halved lengths."""
+        size = registers * self.width
+        done = length // size * size
+        if done:
+            self.loop(0, done, size, [], lambda i, full=size: body(i, full))
         while done < length:
             size //= 2
             if length - done >= size:
@@ -206,7 +226,7 @@ class Emitter:
             value = self.vload(source, self.add(s0, i), size)
             self.vstore(value, target, self.add(t0, i))
 
-        self.pieces(length, piece)
+        self.pieces(length, piece, COPIED_TOGETHER)
 
 
 def _bit() -> ir.Type:

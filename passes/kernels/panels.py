@@ -198,15 +198,17 @@ class PanelKernel:
         scaled = which.kind == "i8"
         starts = [e.splat(0.0, width)] * registers if scaled else bias
 
-        def step(k: ir.Value, accs: list[ir.Value]) -> list[ir.Value]:
+        def numbers(k: ir.Value, count: int) -> list[ir.Value]:
             place = e.add(fields["column_start"], e.mul(k, lanes))
+            return e.load_indices(self.constants.index, place, count * lanes)
+
+        def step(k: ir.Value, accs: list[ir.Value], columns: list[ir.Value]) -> list[ir.Value]:
             start = e.add(weights, e.mul(k, which.height * lanes))
             panel = [
                 load_weights(e, which.kind, source, e.add(start, r * width * lanes), width)
                 for r in range(registers)
             ]
-            for lane in range(lanes):
-                column = e.load_index(self.constants.index, e.add(place, lane))
+            for lane, column in enumerate(columns):
                 out = []
                 for v in range(count):
                     x = e.load(vectors.source, e.add(vectors.source_offsets[v], column))
@@ -217,7 +219,7 @@ class PanelKernel:
             return accs
 
         zero = e.splat(0.0, width)
-        sums = self._walk(fields["columns"], starts * count, zero, arith.addf, step)
+        sums = self._walk(fields["columns"], starts * count, zero, arith.addf, step, numbers)
         if scaled:
             scales = self._row_constants(which, 1, row, width, registers, fields)
             sums = [
@@ -242,7 +244,7 @@ class PanelKernel:
         correction = self._row_constants(which, 2, row, width, registers, fields)
         starts = [arith.bitcast(e.integers(width), bits) for bits in correction]
 
-        def step(k: ir.Value, accs: list[ir.Value]) -> list[ir.Value]:
+        def step(k: ir.Value, accs: list[ir.Value], _: list[ir.Value]) -> list[ir.Value]:
             start = e.add(weights, e.mul(k, which.height * together))
             panel = [
                 vector.load(packed, source, [e.add(start, r * width * together)])
@@ -258,7 +260,7 @@ class PanelKernel:
 
         zero = e.integer_splat(0, width * own_lanes)
         nothing = [zero] * (registers * vectors.count)
-        sums = self._walk(fields["columns"], nothing, zero, arith.addi, step)
+        sums = self._walk(fields["columns"], nothing, zero, arith.addi, step, lambda k, count: [])
         bias = self._row_constants(which, 0, row, width, registers, fields)
         scales = self._row_constants(which, 1, row, width, registers, fields)
         results = []
@@ -287,23 +289,34 @@ class PanelKernel:
         starts: list[ir.Value],
         zero: ir.Value,
         plus: Callable[[ir.Value, ir.Value], ir.Value],
-        step: Callable[[ir.Value, list[ir.Value]], list[ir.Value]],
+        step: Callable[[ir.Value, list[ir.Value], list[ir.Value]], list[ir.Value]],
+        numbers: Callable[[ir.Value, int], list[ir.Value]],
     ) -> list[ir.Value]:
-        """Sums over all columns, several at once so that additions need not wait for each other."""
+        """Sums over all columns, several at once so that additions need not wait for each other.
+
+        Args:
+            step: (k, sums, what `numbers` says of k), returns the sums with column k added.
+            numbers: (k, count) -> what is loaded at once for so many columns from k on.
+        """
         e, size = self.emit, len(starts)
         unroll = self.schedule.column_unroll(size)
         accs = starts + [zero] * ((unroll - 1) * size)
 
         def unrolled(k: ir.Value, *accs: ir.Value) -> list[ir.Value]:
             out: list[ir.Value] = []
+            found = numbers(k, unroll)
+            each = len(found) // unroll
             for u in range(unroll):
-                out += step(e.add(k, u), list(accs[u * size : (u + 1) * size]))
+                own = found[u * each : (u + 1) * each]
+                out += step(e.add(k, u), list(accs[u * size : (u + 1) * size]), own)
             return out
 
         full = e.mul(_floordiv(e, columns, unroll), unroll)
         accs = e.loop(0, full, unroll, accs, unrolled)
         if unroll > 1:
-            head = e.loop(full, columns, 1, accs[:size], lambda k, *a: step(k, list(a)))
+            head = e.loop(
+                full, columns, 1, accs[:size], lambda k, *a: step(k, list(a), numbers(k, 1))
+            )
             accs = head + accs[size:]
         return _tree_sum([accs[u * size : (u + 1) * size] for u in range(unroll)], plus)
 

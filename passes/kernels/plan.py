@@ -39,6 +39,7 @@ LINE = 64  # bytes
 COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
 COMPRESS = 64  # bytes that one instruction moves together
 MASK_BITS = 16  # of an entry in the index buffer
+LEAST_DOTS = 128  # weights of a panel
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,7 @@ def plan_matrix(
     rows_out = packed.shape[0]
     bias = np.zeros(rows_out, np.float32) if bias is None else bias
     positions = np.arange(rows_out, dtype=np.int32) if positions is None else positions
-    kind = _kind(packed.value_type, dot)
+    kind = _kind(packed, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
     classes = []
     for (height, scattered, partial), members in _classes(packed, positions, masked).items():
@@ -215,11 +216,18 @@ def plan_matrix(
     return MatrixPlan(outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs)
 
 
-def _kind(value_type: str, dot: IntegerDot | None) -> str:
-    """How panels of this type are stored."""
-    if value_type == "bf16":
+def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
+    """How a matrix's panels are stored.
+
+    Integer dot products need inputs quantized, and each panel's moved together, a pass over all of
+    them: that pays where a panel has as many weights as half the matrix has columns, and not few.
+    """
+    if packed.value_type == "bf16":
         return "bf16x2"
-    return "i8x4" if value_type == "i8" and dot else value_type
+    if packed.value_type != "i8" or dot is None:
+        return packed.value_type
+    weights = packed.values.size / max(1, len(panels(packed)))
+    return "i8x4" if weights >= max(LEAST_DOTS, packed.shape[1] / 2) else "i8"
 
 
 def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:

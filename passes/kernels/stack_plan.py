@@ -11,7 +11,8 @@ eight. Within a part:
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import numpy as np
 from rtmobile_iree.passes.kernels.cells import Cell, Layer, PlanCell, Scratch
@@ -172,7 +173,7 @@ def plan_stack(
         state_shapes: [L, B, .] of each state: [L, B, P] of h, then [L, B, H] of c.
     """
     sharing = plan_sharing([_bytes_a_step(layer) for layer in layers], schedule.workers)
-    buffers = Buffers(Scratch(), Scratch(), 2 if sharing.stripes else 1)
+    buffers = Buffers(Scratch(), Scratch(), sharing)
     rows, batch, outputs = state_shapes[0]
     hidden = outputs if layers[0].w_hr is None else layers[0].w_hr.shape[1]
     plans = tuple(_plan_layer(pool, buffers, layer, cell, batch, schedule) for layer in layers)
@@ -193,16 +194,38 @@ def plan_stack(
 
 @dataclass(frozen=True)
 class Buffers:
-    """Scratch while it is being handed out."""
+    """Scratch while it is being handed out.
+
+    A worker alone runs one layer after another, and the sums of all stand in the same place, unless
+    pruned rows need theirs to stay: the less memory a call takes, the more of it is in cache, and
+    an allocator that gives large blocks back to the system has pages to clear in every call.
+
+    Attributes:
+        reused: where sums of so many elements stand already.
+    """
 
     shared: Scratch
     own: Scratch
-    turns: int
+    sharing: Sharing
+    reused: dict[tuple[str, int], int] = field(default_factory=dict)
 
-    def take_turns(self, elements: int) -> Turns:
-        """Shared sums of a step."""
-        first, *_ = [self.shared.take(elements) for _ in range(self.turns)]
-        return Turns(first, (self.shared.fixed - first) // self.turns, self.turns)
+    def take_gi(self, elements: int, stays: bool) -> int:
+        """Sums of a chunk, per slot of the shared part."""
+        return self._take("gi", self.shared.take_per_slot, elements, stays)
+
+    def take_turns(self, elements: int, stays: bool) -> Turns:
+        """Sums of a step, in the shared part."""
+        if not self.sharing.stripes:
+            return Turns(self._take("gh", self.shared.take, elements, stays), 0, 1)
+        first, second = (self.shared.take(elements) for _ in range(2))
+        return Turns(first, second - first, 2)
+
+    def _take(self, name: str, take: Callable[[int], int], elements: int, stays: bool) -> int:
+        if stays or self.sharing.workers > 1:
+            return take(elements)
+        if (name, elements) not in self.reused:
+            self.reused[name, elements] = take(elements)
+        return self.reused[name, elements]
 
 
 def _bytes_a_step(layer: Layer) -> float:
@@ -256,8 +279,8 @@ def _plan_layer(
         hh_rows,
         None if ih.complete else pool.add_values(rows.starts(rows.ih_bias)),
         None if hh.complete else pool.add_values(rows.starts(rows.hh_bias)),
-        buffers.shared.take_per_slot(batch * ih.outputs),
-        buffers.take_turns(batch * hh.outputs),
+        buffers.take_gi(batch * ih.outputs, stays=not ih.complete),
+        buffers.take_turns(batch * hh.outputs, stays=not hh.complete),
         cell,
         None if layer.w_hr is None else _plan_projection(pool, buffers, layer.w_hr, batch, dot),
     )
@@ -273,4 +296,5 @@ def _plan_projection(
     matrix = plan_matrix(pool, w_hr, dot=dot)
     start = None if matrix.complete else pool.add_values(np.zeros(matrix.outputs, np.float32))
     units = buffers.own.take(batch * matrix.inputs)
-    return Projection(matrix, start, units, buffers.take_turns(batch * matrix.outputs))
+    outputs = buffers.take_turns(batch * matrix.outputs, stays=start is not None)
+    return Projection(matrix, start, units, outputs)

@@ -9,8 +9,8 @@ read. Nobody is waited for who has not begun, so any number of workers will do, 
         body(chunk, rank, members)
 
 A worker that wakes late finds the chunks before it done by those who were there; one that arrives
-after the last leaves at once. Where somebody had to wait long at a meeting point, two workers share
-a core: then the leader goes on alone and the others leave.
+after the last leaves at once. Where somebody has to wait long at meeting points, time and again,
+two workers share a core: then the leader goes on alone and the others leave.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ CLOSED = 0x7FFFFFFF  # in place of a chunk when nobody but the leader is wanted 
 # Reads of a word before a wait is long: 50 us on Zen 4. Shares of a step differ by a few, a worker
 # that is off its core stays away for thousands.
 PATIENCE = 10_000
+MOST_LONG_WAITS = 4  # a caller may spin a moment on one of two cores before it sleeps
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _open(control: Control, chunk: ir.Value, chunks: ir.Value) -> list[ir.Value]
     number, one = arith.index_cast(control.i32, chunk), control.constant(1)
     shifted = arith.shli(arith.addi(number, one), control.constant(MEMBER_BITS))
     arrived = control.read(ARRIVALS)
-    is_late = compare("ne", control.read(LONG_WAITS), control.constant(0))
+    is_late = compare("sge", control.read(LONG_WAITS), control.constant(MOST_LONG_WAITS))
     is_closed = arith.ori(is_late, compare("uge", chunk, chunks))
     word = arith.select(is_closed, control.constant(CLOSED), arith.ori(shifted, arrived))
     control.write(OPEN, word)

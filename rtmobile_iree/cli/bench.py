@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rtmobile_iree.cli.bench_device import DeviceRequest, bench_on_device
 from rtmobile_iree.cli.common import (
     Activations,
+    Cores,
     CpuName,
+    DeviceFolder,
     DeviceName,
     ExampleInputs,
-    Model,
+    RuntimeToolsFolder,
     TargetName,
     Values,
     app,
@@ -23,6 +26,7 @@ from rtmobile_iree.cli.common import (
     whole_number,
 )
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.targets import runs_here
 
 if TYPE_CHECKING:
     from rtmobile_iree.bench import Settings
@@ -41,7 +45,13 @@ BENCH_COLUMNS = 210
 
 @app.command()
 def bench(
-    model: Model,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL",
+            help="package.module:callable, FILE.pt2 or FILE.mlir; with --device FILE.vmfb ... too.",
+        ),
+    ],
     peers: Annotated[
         str | None,
         typer.Option("--peers", "--against", help=PEERS_HELP),
@@ -52,7 +62,6 @@ def bench(
     rounds: Annotated[int, typer.Option(help="Bursts of each contender.")] = 7,
     target: TargetName = "host",
     cpu: CpuName = None,
-    device: DeviceName = None,
     json: Annotated[Path | None, typer.Option("--json", help="Write everything here.")] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", metavar="FILE.png", help="Draw the times here.")
@@ -63,13 +72,32 @@ def bench(
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
     ] = False,
+    device: DeviceName = None,
+    cores: Cores = None,
+    cool_down: Annotated[
+        float | None, typer.Option("--cool-down", help="Seconds to wait after a round there.")
+    ] = None,
+    cool_below: Annotated[
+        float | None,
+        typer.Option(
+            "--cool-below",
+            help="Hottest that a round there may begin at, degrees Celsius; 3 over the start.",
+        ),
+    ] = None,
+    runtime_tools: RuntimeToolsFolder = None,
+    device_folder: DeviceFolder = None,
 ) -> None:
-    """Times compiled programs against other engines, in alternating bursts.
+    """Times compiled programs against other engines, in alternating bursts, or on a device.
 
     With --device qemu it counts the instructions of ARM64 programs instead.
     """
     from rtmobile_iree.bench import Settings, check_plot, results_table, run_bench, write_plot
 
+    request = DeviceRequest(device, cores, runtime_tools, device_folder, cool_down, cool_below)
+    request.refuse()
+    if len(models) > 1 and (device is None or Path(models[0]).suffix != ".vmfb"):
+        raise InputError(f"{len(models)} models given; several .vmfb files can go on a --device")
+    model = models[0]
     settings = Settings(
         against=None if peers is None else tuple(names(peers)),
         steps=tuple(whole_number("--steps", text) for text in names(steps)),
@@ -81,13 +109,36 @@ def bench(
     )
     if json is not None and not json.absolute().parent.is_dir():
         raise InputError(f"--json {json}: no folder {json.absolute().parent}")
-    if device is not None:
-        if device != "qemu" or roofline or plot is not None:
-            raise InputError("--device: qemu is the one there is; it has no --roofline, no --plot")
+    if device is not None and (roofline or plot is not None):
+        raise InputError("--device: --roofline and --plot are this machine's")
+    if device == "qemu":
+        request.refuse_options()
         _instructions(model, settings, (target, cpu), json, example_input or ())
         return
-    if cpu is not None:
-        raise InputError(f"--cpu {cpu}: it needs --device qemu; programs here are for this machine")
+    if device is not None:
+        if peers is not None:
+            raise InputError(f"--device {device}: --peers are this machine's")
+        bench_on_device(
+            models,
+            request,
+            json,
+            steps=settings.steps,
+            rates=settings.rates,
+            inputs=example_input or (),
+            target=target,
+            cpu=cpu,
+            rounds=rounds,
+            threads=threads,
+            values=values,
+            activations=activations,
+        )
+        return
+    if cpu is not None or not runs_here(target):
+        asked = f"--cpu {cpu}" if cpu else f"--target {target}"
+        raise InputError(
+            f"{asked}: this machine is timed, and does not run its programs; give a --device, "
+            "or leave --target and --cpu out"
+        )
     if roofline:
         _roofline(model, settings, target, json, example_input or ())
         return

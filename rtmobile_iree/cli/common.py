@@ -56,7 +56,21 @@ CpuName = Annotated[
     typer.Option("--cpu", help=f"Core of an ARM64 target: {', '.join(CORES)}."),
 ]
 DeviceName = Annotated[
-    str | None, typer.Option("--device", help="Run it there: qemu is ARM64 in an emulator.")
+    str | None,
+    typer.Option(
+        "--device",
+        help="Run it there: ssh:HOST[:PORT], adb[:SERIAL], local, or qemu, ARM64 in an emulator.",
+    ),
+]
+Cores = Annotated[
+    str | None, typer.Option(help="Cores of the device: big, little, 4-7 or a mask as 0xf0.")
+]
+RuntimeToolsFolder = Annotated[
+    Path | None,
+    typer.Option("--runtime-tools", help="Folder with IREE's tools for the device; Android's."),
+]
+DeviceFolder = Annotated[
+    str | None, typer.Option("--device-folder", help="Where files go on the device.")
 ]
 Prune = Annotated[str | None, typer.Option(help="Prune first: column rate x row rate, as 16x2.")]
 
@@ -70,19 +84,9 @@ def compiled(
     **options: Any,
 ) -> Program:
     """MODEL compiled, with a spinner; `options` are those of `rtmobile_iree.compile`."""
-    from rtmobile_iree.model_source import example_inputs, load_model
     from rtmobile_iree.program import compile as compile_program
 
-    source = load_model(model)
-    inputs: tuple[Any, ...] | None = None
-    if isinstance(source, Path):
-        if prune is not None:
-            raise InputError(f"--prune needs package.module:callable; {source} is a file")
-        if example_input:
-            inputs = example_inputs(None, example_input)
-    else:
-        inputs = example_inputs(source, example_input)
-        source = _pruned(source, prune)
+    source, inputs = imported(model, prune, example_input)
     with err.status("compiling") as status:
         return compile_program(
             source,
@@ -92,6 +96,20 @@ def compiled(
             progress=status.update,
             **options,
         )
+
+
+def imported(
+    model: str, prune: str | None, example_input: Sequence[str]
+) -> tuple[Any, tuple[Any, ...] | None]:
+    """MODEL as `rtmobile_iree.compile` takes it, pruned when asked, and its example inputs."""
+    from rtmobile_iree.model_source import example_inputs, load_model
+
+    source = load_model(model)
+    if not isinstance(source, Path):
+        return _pruned(source, prune), example_inputs(source, example_input)
+    if prune is not None:
+        raise InputError(f"--prune needs package.module:callable; {source} is a file")
+    return source, example_inputs(None, example_input) if example_input else None
 
 
 def _pruned(module: Any, rate: str | None) -> Any:

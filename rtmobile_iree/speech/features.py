@@ -10,6 +10,7 @@ import csv
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import kaldi_native_fbank
 import numpy as np
@@ -21,6 +22,8 @@ SAMPLE_RATE_HZ = 8000
 WINDOW_MS = 25.0
 HOP_MS = 10.0
 BANDS = 40
+# Kaldi's floor under the logarithm is meant for samples in 16-bit units
+PCM_SCALE = 32768
 # a band that never changes (silence) is divided by this, not by its zero deviation
 MIN_DEVIATION = 1e-3
 # what a program that streams a WAV file writes for a length it does not know yet
@@ -121,19 +124,32 @@ def log_mel(samples: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     """
     samples = np.asarray(samples)
     check_samples(samples, rate_hz)
-    options = kaldi_native_fbank.FbankOptions()
-    options.frame_opts.samp_freq = rate_hz
-    options.frame_opts.frame_length_ms = WINDOW_MS
-    options.frame_opts.frame_shift_ms = HOP_MS
-    options.frame_opts.dither = 0.0  # dither is random; equal samples must give equal frames
-    options.mel_opts.num_bins = BANDS
-    bank = kaldi_native_fbank.OnlineFbank(options)
-    # Kaldi's floor under the logarithm is meant for samples in 16-bit units
-    bank.accept_waveform(rate_hz, (samples.astype(np.float32) * 32768).tolist())
+    bank = filter_bank(BANDS)
+    bank.accept_waveform(rate_hz, (samples.astype(np.float32) * PCM_SCALE).tolist())
     bank.input_finished()
     frames = np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)])
     deviation = np.maximum(frames.std(axis=0), MIN_DEVIATION)
     return ((frames - frames.mean(axis=0)) / deviation).astype(np.float32)
+
+
+def filter_bank(bands: int) -> Any:
+    """Kaldi's filter bank with our windows, at 8 kHz.
+
+    Raises:
+        InputError: too few bands, or too many for the windows.
+    """
+    options = kaldi_native_fbank.FbankOptions()
+    options.frame_opts.samp_freq = SAMPLE_RATE_HZ
+    options.frame_opts.frame_length_ms = WINDOW_MS
+    options.frame_opts.frame_shift_ms = HOP_MS
+    options.frame_opts.dither = 0.0  # dither is random; equal samples must give equal frames
+    options.mel_opts.num_bins = bands
+    try:
+        return kaldi_native_fbank.OnlineFbank(options)
+    except ValueError as error:
+        raise InputError(
+            f"frames of {bands} mel bands: {str(error).rstrip('.')}; use about 3 to 80"
+        ) from error
 
 
 def check_samples(samples: np.ndarray, rate_hz: int) -> None:
