@@ -88,9 +88,7 @@ class LowerVulkanPass:
     def _emitter(self, threads: int) -> ThreadEmitter:
         return ThreadEmitter(1, self.activation_error, threads)
 
-    def _lower_scan(
-        self, block: ir.Block, chain: list[ir.Operation], kind: str, name: str
-    ) -> None:
+    def _lower_scan(self, block: ir.Block, chain: list[ir.Operation], kind: str, name: str) -> None:
         inputs = list(chain[0].operands)[: len(chain[0].results)]
         pool = LanePool()
         for op in chain:
@@ -175,9 +173,7 @@ def workgroup_size(work: int, most: int) -> int:
     return min(size, most)
 
 
-def _dispatch_scan(
-    name: str, chain: list[ir.Operation], arguments: list[ir.Value]
-) -> ir.Operation:
+def _dispatch_scan(name: str, chain: list[ir.Operation], arguments: list[ir.Value]) -> ir.Operation:
     y_type, *state_types = (ir.RankedTensorType(r.type) for r in chain[-1].results)
     index = ir.IndexType.get()
     dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]

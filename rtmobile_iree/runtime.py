@@ -11,7 +11,7 @@ import numpy as np
 from rtmobile_iree.errors import InputError
 
 FUNCTION = "main"
-VULKAN = "vulkan"
+HOST_DRIVER, VULKAN = "local-sync", "vulkan"
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,19 @@ def get_target(name: str, cpu: str | None = None) -> Target:
     return host_target()
 
 
+def get_cpu_target(name: str, cpu: str | None = None) -> CpuTarget:
+    """`get_target` for what is about a CPU alone.
+
+    Raises:
+        TargetError: as `get_target`, or it is a GPU.
+    """
+    target = get_target(name, cpu)
+    if not isinstance(target, CpuTarget):
+        known = ", ".join(("host", *ARM64_TRIPLES))
+        raise TargetError(f"target {name} is a GPU; this is about a CPU: use one of {known}")
+    return target
+
+
 def runs_here(name: str) -> bool:
     """Whether this machine's processor is of the kind that a target is for; any GPU's drivers run
     a GPU's programs."""

@@ -60,17 +60,13 @@ class UnitCell:
         return start
 
 
-def _gru(
-    e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]
-) -> tuple[ir.Value, ...]:
+def _gru(e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
     r, z, n_i, n_h = sums
     n = e.fma(sigmoid(e, r, 1), n_h, n_i)
     return (gru_blend(e, z, n, states[0], 1),)
 
 
-def _lstm(
-    e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]
-) -> tuple[ir.Value, ...]:
+def _lstm(e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
     i, f, g, o = sums
     c = lstm_cell(e, (i, f, g), states[-1], 1)
     return lstm_output(e, o, c, 1), c
