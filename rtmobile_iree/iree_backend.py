@@ -9,8 +9,8 @@ from pathlib import Path
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.targets import CpuTarget, Target
 
-# What stays dense is IREE's: its best settings for batch-1 linear layers. O3 fuses around them; on a
-# CPU data tiling alone makes a dense GRU 1.3 to 1.8 times faster.
+# What stays dense is IREE's: its best settings for batch-1 linear layers. O3 fuses around them; on
+# a CPU data tiling alone makes a dense GRU 1.3 to 1.8 times faster.
 FLAGS = ("--iree-opt-level=O3",)
 CPU_FLAGS = ("--iree-opt-data-tiling=true",)
 

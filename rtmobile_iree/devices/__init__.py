@@ -20,9 +20,9 @@ def get_device(text: str, **options: Any) -> Device:
     """The device that the text of `--device` names; nothing is connected yet.
 
     Args:
-        text: "local"; "vulkan"; "qemu"; "ssh:HOST", a name of the user's ssh
-            configuration or user@host, with ":PORT" if need be; "adb" for the one that is plugged in, "adb:SERIAL" for one of
-            several.
+        text: "local"; "vulkan"; "qemu"; "ssh:HOST", a name of the user's ssh configuration or
+            user@host, with ":PORT" if need be; "adb" for the one that is plugged in, "adb:SERIAL"
+            for one of several.
         options: those of `Remote` (cores, tools, folder); "local" takes cores alone.
 
     Raises:
