@@ -208,6 +208,24 @@ def test_streams_and_estimates_of_a_cpu_refuse_a_gpu():
         get_cpu_target("adreno-640")
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("bench MODEL --target vulkan", "--target vulkan: a GPU's programs are not timed yet"),
+        ("package MODEL.vmfb --device vulkan -o OUT", "target vulkan: a bundle's programs run on"),
+    ],
+)
+def test_bench_and_package_refuse_a_gpu(vulkan, command, message, tmp_path, capsys):
+    from rtmobile_iree.cli import main
+
+    file = tmp_path / "m.vmfb"
+    rt.compile(nn.GRU(5, 8).eval(), torch.randn(3, 1, 5), "vulkan").save(file)
+    words = {"MODEL.vmfb": str(file), "OUT": str(tmp_path / "out"), "MODEL": "a:b"}
+    with pytest.raises(SystemExit):
+        main([words.get(word, word) for word in command.split()])
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("name", GPUS)
 def test_gpus_are_whole(name):
     gpu = GPUS[name]
