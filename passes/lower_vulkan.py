@@ -11,10 +11,10 @@ Rewrites:
 
 Layers are fused as `lower` fuses them.
 
-Assumes: `bspc-pack` ran with f32 values; the arrays of the packed ops are constants; batch and
-sizes are static.
-Does not handle: recurrent layers whose states and sums do not fit into shared memory; values other
-than f32.
+Assumes: `bspc-pack` ran with f32 or f16 values; the arrays of the packed ops are constants; batch
+and sizes are static.
+Does not handle: recurrent layers whose states and sums do not fit into shared memory; values of
+other types, or of both in one stack.
 """
 
 from __future__ import annotations
@@ -66,6 +66,7 @@ class LowerVulkanPass:
     Attributes:
         threads: most threads of a workgroup.
         shared_bytes: shared memory a workgroup may have.
+        storage_f16: whether buffers may hold f16.
         activation_error: greatest absolute error of sigmoid and tanh.
     """
 
@@ -73,6 +74,7 @@ class LowerVulkanPass:
 
     threads: int = 256
     shared_bytes: int = 32768
+    storage_f16: bool = True
     activation_error: float = ACTIVATION_ERROR
 
     def run(self, module: ir.Operation) -> None:
@@ -91,8 +93,7 @@ class LowerVulkanPass:
     def _lower_scan(self, block: ir.Block, chain: list[ir.Operation], kind: str, name: str) -> None:
         inputs = list(chain[0].operands)[: len(chain[0].results)]
         pool = LanePool()
-        for op in chain:
-            _check_values(op, read_packed(op))
+        self._check_values(chain[0], [m for op in chain for m in read_packed(op)])
         shapes = [ir.RankedTensorType(state.type).shape for state in inputs[1:]]
         plan = plan_scan(pool, [read_layer(op) for op in chain], CELLS[kind], shapes)
         self._check_shared(chain, plan)
@@ -136,9 +137,19 @@ class LowerVulkanPass:
             f"{self.shared_bytes:,}; use {fits} units or fewer, or a CPU target"
         )
 
+    def _check_values(self, op: ir.Operation, matrices: Sequence[PackedMatrix]) -> None:
+        kinds = {matrix.value_type for matrix in matrices}
+        allowed = ("f32", "f16") if self.storage_f16 else ("f32",)
+        if len(kinds) == 1 and kinds <= set(allowed):
+            return
+        raise CompileError(
+            f"bspc-lower-vulkan: {_name(op)}: values are {' and '.join(sorted(kinds))}; kernels of "
+            f"this target take {' or '.join(allowed)}, one type for a stack of layers"
+        )
+
     def _lower_matmul(self, block: ir.Block, op: ir.Operation, name: str) -> None:
         (packed,) = matrices = read_packed(op)
-        _check_values(op, matrices)
+        self._check_values(op, matrices)
         pool = LanePool()
         lanes = plan_matmul(pool, packed)
         outputs, inputs = packed.shape
@@ -180,15 +191,6 @@ def _dispatch_scan(name: str, chain: list[ir.Operation], arguments: list[ir.Valu
     steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
     results = [(y_type, dims), *((kind, []) for kind in state_types)]
     return dispatch(name, steps, arguments, results)
-
-
-def _check_values(op: ir.Operation, matrices: Sequence[PackedMatrix]) -> None:
-    kinds = {matrix.value_type for matrix in matrices} - {"f32"}
-    if kinds:
-        raise CompileError(
-            f"bspc-lower-vulkan: {_name(op)}: values are {' and '.join(sorted(kinds))}; Vulkan "
-            "kernels take f32: compile with values f32"
-        )
 
 
 def _name(op: ir.Operation) -> str:

@@ -64,6 +64,7 @@ def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any
         LowerVulkanPass(
             threads=min(SCAN_THREADS, target.gpu.workgroup_threads),
             shared_bytes=target.gpu.shared_bytes,
+            storage_f16=target.gpu.storage_f16,
             activation_error=options.activation_error,
         ),
     )

@@ -88,6 +88,22 @@ def test_layers_are_pytorchs(vulkan, kind, inputs, hidden, layers, both, batch, 
         check(program, model, torch.randn(steps, batch, inputs))
 
 
+@pytest.mark.parametrize("target", ["lavapipe", "adreno-640"])
+def test_f16_values_are_widened(vulkan, target):
+    model = Speech(17, 9, nn.Tanh()).eval()
+    rt.prune(model, layers=["gru.*", "fc.weight"], **BSP)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(parameter.half().float())
+    x = torch.randn(2, 7, 7)
+    check(rt.compile(model, x, target, values="f16"), model, x)
+
+
+def test_f16_values_need_a_target_that_stores_them():
+    with pytest.raises(rt.CompileError, match="values are f16; kernels of this target take f32,"):
+        rt.compile(nn.GRU(5, 8).eval(), torch.randn(3, 1, 5), "vulkan", values="f16")
+
+
 class States(nn.Module):
     """A GRU with its state in and out."""
 
@@ -181,7 +197,11 @@ def test_a_saved_program_runs_by_its_path_and_at_the_shell(vulkan, tmp_path):
     [
         ({"threads": 2}, rt.TargetError, "lavapipe: threads 2; a GPU takes threads 1 alone"),
         ({"activations": "i8"}, rt.TargetError, "activations i8; a GPU takes activations f32"),
-        ({"values": "bf16"}, rt.CompileError, "values are bf16; Vulkan kernels take f32"),
+        (
+            {"values": "bf16"},
+            rt.CompileError,
+            "values are bf16; kernels of this target take f32 or f16",
+        ),
         ({"cpu": "cortex-a76"}, rt.TargetError, "lavapipe: it is a GPU, not 'cortex-a76'"),
     ],
 )

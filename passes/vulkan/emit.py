@@ -82,6 +82,11 @@ class ThreadEmitter(Emitter):
         """vector<4xf32> of zeros."""
         return self.splat(0.0, 4)
 
+    def wide4(self, value: ir.Value) -> ir.Value:
+        """vector<4xf32> of one in f16 or f32."""
+        wide = self.vector_type(4)
+        return value if value.type == wide else arith.extf(wide, value)
+
     def broadcast4(self, value: ir.Value) -> ir.Value:
         """vector<4xf32> of one f32."""
         return vector.broadcast(self.vector_type(4), value)

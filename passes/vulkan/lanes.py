@@ -3,7 +3,7 @@
 A panel of height 4 L is L lanes side by side; the threads of neighbouring lanes load neighbouring
 vectors of four weights and the same column numbers. Constants of a kernel, shared by its matrices:
 
-- `weights` vector<4xf32>: panels as the format stores them;
+- `weights` vector<4xf32>, or f16 where all its matrices are: panels as the format stores them;
 - `index` i32: kept columns;
 - `table` vector<4xi32>, two entries a lane: (first column, columns, first weight vector, vectors
   from one column to the next), then where its four rows go, -1 for padding;
@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import DTypeLike
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref, scf
@@ -108,14 +109,14 @@ class LanePool:
     def arrays(self) -> list[np.ndarray]:
         """weights [., 4], index [.], table [., 4], biases [.]; none is empty."""
         return [
-            _joined(self._weights, np.float32).reshape(-1, ROWS),
+            _joined(self._weights, *{array.dtype for array in self._weights}).reshape(-1, ROWS),
             _joined(self._index, np.int32),
             _joined([np.array(self._table)], np.int32).reshape(-1, ROWS),
             _joined(self._biases, np.float32),
         ]
 
 
-def _joined(parts: Sequence[np.ndarray], kind: type[np.generic]) -> np.ndarray:
+def _joined(parts: Sequence[np.ndarray], kind: DTypeLike) -> np.ndarray:
     """One flat array; a vector of zeros where there would be nothing: no buffer may be empty."""
     flat = np.concatenate([np.zeros(0, kind), *(part.ravel() for part in parts)]).astype(kind)
     return flat if flat.size else np.zeros(ROWS, kind)
@@ -147,7 +148,8 @@ def lane_sums(
         place = _index(memref.load(constants.index, [e.add(column, k)]))
         value = e.broadcast4(e.load(x[0], e.add(x[1], place)))
         vector_at = arith.addi(weight, arith.muli(k, stride))
-        return e.fma(memref.load(constants.weights, [vector_at]), value, total)
+        weights = e.wide4(memref.load(constants.weights, [vector_at]))
+        return e.fma(weights, value, total)
 
     def unrolled(k: ir.Value, total: ir.Value) -> list[ir.Value]:
         for i in range(UNROLL):
