@@ -51,10 +51,14 @@ def run(name, *arguments):
     return subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True)
 
 
-@pytest.fixture(scope="module", params=list(GPUS))
+CASES = [*((name, "f32") for name in GPUS), ("lavapipe", "f16"), ("adreno-640", "f16")]
+
+
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def modules(request, tmp_path_factory):
     """A target, and the files of its SPIR-V modules."""
-    folder = tmp_path_factory.mktemp(request.param)
+    name, values = request.param
+    folder = tmp_path_factory.mktemp(name)
     compile_text = iree_backend.compile_text
 
     def dumping(text, target):
@@ -66,10 +70,10 @@ def modules(request, tmp_path_factory):
     rt.prune(model, layers=["*weight*"], **PRUNING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(iree_backend, "compile_text", dumping)
-        rt.compile(model, torch.randn(4, 3, 5), request.param)
+        rt.compile(model, torch.randn(4, 3, 5), name, values=values)
     files = sorted(folder.rglob("*.spv"))
     assert len(own(files)) == 3, [file.name for file in files]
-    return GPUS[request.param], files
+    return GPUS[name], files
 
 
 def own(files):
@@ -111,7 +115,7 @@ def test_modules_are_what_they_were_meant_to_be(modules):
     gpu, files = modules
     for file in own(files):
         text = run("spirv-dis", file).stdout
-        assert re.search(r"OpLoad %v4float", text), file.name
+        assert re.search(r"OpLoad %v4(float|half)", text), file.name
         capabilities = set(re.findall(r"OpCapability (\S+)", text))
         assert not any("GroupNonUniform" in each for each in capabilities)
         assert not capabilities & {"Float64", "Int64"}
