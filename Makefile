@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv arm64 llvm-mca sshd-adb clean
+.PHONY: demo test lint types venv arm64 vulkan llvm-mca sshd-adb clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint arm64 llvm-mca sshd-adb
+test: lint arm64 vulkan llvm-mca sshd-adb
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -33,6 +33,10 @@ llvm-mca:
 arm64: venv
 	@tools/arm64.sh || echo 'make: the tests marked arm64 will be skipped' >&2
 	@$(BIN)/python -c 'from rtmobile_iree.devices.runtime_tools import wheel_tools; wheel_tools("aarch64")'
+
+# Mesa's lavapipe and spirv-val, for the tests marked vulkan; without apt-get those are skipped.
+vulkan:
+	@tools/vulkan.sh || echo 'make: the tests marked vulkan will be skipped' >&2
 
 # For the tests of devices; without apt-get those are skipped.
 sshd-adb: venv

@@ -29,6 +29,7 @@ def registry() -> dict[str, type[Any]]:
     from rtmobile_iree.passes.eliminate_loads import EliminateLoadsPass
     from rtmobile_iree.passes.encode import EncodePass
     from rtmobile_iree.passes.lower import LowerPass
+    from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
     from rtmobile_iree.passes.pack import PackPass
     from rtmobile_iree.passes.raise_rnn import RaiseRnnPass
     from rtmobile_iree.passes.reorder import ReorderPass
@@ -41,6 +42,7 @@ def registry() -> dict[str, type[Any]]:
         EliminateLoadsPass,
         PackPass,
         LowerPass,
+        LowerVulkanPass,
     )
     return {each.name: each for each in flow}
 

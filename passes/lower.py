@@ -12,7 +12,7 @@ Rewrites:
 Layers of one kind are fused when one feeds the next and nothing else reads what lies between them.
 
 Assumes: `bspc-pack` ran; the arrays of the packed ops are constants; batch and sizes are static.
-Does not handle: Vulkan targets.
+Does not handle: GPUs; see `lower_vulkan`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from rtmobile_iree.passes.kernels.cells import Layer, PlanCell
 from rtmobile_iree.passes.kernels.control import LINE
 from rtmobile_iree.passes.kernels.dispatch import (
     Binding,
+    at_least,
     define_kernel,
     dispatch,
     dynamic_dims,
@@ -168,7 +169,7 @@ def _lower_stack(
     inputs = list(chain[0].operands)[: len(chain[0].results)]
     shapes = [ir.RankedTensorType(state.type).shape for state in inputs[1:]]
     pool = ConstantPool()
-    layers = [_layer(op) for op in chain]
+    layers = [read_layer(op) for op in chain]
     plan = plan_stack(pool, layers, cell, shapes, schedule)
     pool_bindings = _pool_bindings(pool)
     emit = Emitter(schedule.vector_width, schedule.activation_error)
@@ -202,8 +203,8 @@ def _lower_stack(
         )
         StackRun(emit, schedule, plan, _constants(pool, arrays), arguments, steps).body()
 
-    sharing = (plan.sharing.workers, plan.sharing.least_steps)
-    define_kernel(block, name, bindings, body, sharing)
+    workgroups = at_least(plan.sharing.workers, plan.sharing.least_steps)
+    define_kernel(block, name, bindings, body, workgroups)
     with ir.InsertionPoint(chain[-1]):
         call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan)
     for before, after in zip(chain[-1].results, call.results, strict=False):
@@ -242,7 +243,12 @@ def _dispatch_stack(
     return dispatch(name, steps, arguments, results, control)
 
 
-def _layer(op: ir.Operation) -> Layer:
+def read_layer(op: ir.Operation) -> Layer:
+    """A packed layer's weights.
+
+    Raises:
+        CompileError: an array is no constant.
+    """
     row, biases = ir.IntegerAttr(op.attributes["layer"]).value, len(op.operands) - 2
     return Layer(row, _array(op, biases), _array(op, biases + 1), *read_packed(op))
 
@@ -268,12 +274,12 @@ def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedu
         x, kind = op.operands[0], ir.RankedTensorType(op.results[0].type)
         dims = dynamic_dims(x)
         arguments = [x, *_pool_constants(pool)]
-        call = dispatch(name, _vectors(x), arguments, [(kind, dims)])
+        call = dispatch(name, count_vectors(x), arguments, [(kind, dims)])
     op.results[0].replace_all_uses_with(call.results[0])
     op.erase()
 
 
-def _vectors(x: ir.Value) -> ir.Value:
+def count_vectors(x: ir.Value) -> ir.Value:
     """The product of all dimensions but the last."""
     kind, index = ir.RankedTensorType(x.type), ir.IndexType.get()
     total = arith.constant(index, 1)

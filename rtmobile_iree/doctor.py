@@ -110,9 +110,9 @@ def _peer(name: str) -> Finding:
 
 
 def _host_target() -> Finding:
-    from rtmobile_iree.targets import get_target
+    from rtmobile_iree.targets import host_target
 
-    host = get_target("host")
+    host = host_target()
     return Finding(
         "target host", f"{host.vector_width} f32 a vector, {host.vector_registers} registers"
     )

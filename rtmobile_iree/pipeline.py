@@ -10,14 +10,17 @@ from rtmobile_iree.passes.eliminate_dead_units import EliminateDeadUnitsPass
 from rtmobile_iree.passes.eliminate_loads import EliminateLoadsPass
 from rtmobile_iree.passes.encode import EncodePass
 from rtmobile_iree.passes.lower import LowerPass
+from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.pack import PackPass
 from rtmobile_iree.passes.reorder import ReorderPass
 from rtmobile_iree.schedule import INTEGER_DOTS
-from rtmobile_iree.targets import Target
+from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 
 DEFAULTS = Options()
 # steps projected at once; fewer where layers run beside each other, one chunk apart
 TIME_CHUNK, SHARED_TIME_CHUNK = 8, 4
+# threads of a scan's workgroup; drivers cut the registers of a thread where there are more
+SCAN_THREADS = 256
 
 
 def layout_pipeline(options: Options = DEFAULTS) -> tuple[Any, ...]:
@@ -31,7 +34,43 @@ def layout_pipeline(options: Options = DEFAULTS) -> tuple[Any, ...]:
     )
 
 
-def cpu_pipeline(target: Target, options: Options = DEFAULTS) -> tuple[Any, ...]:
+def kernel_pipeline(target: Target, options: Options = DEFAULTS) -> tuple[Any, ...]:
+    """From packed ops to what IREE compiles for a target.
+
+    Raises:
+        TargetError: the target cannot do what the options ask.
+    """
+    if isinstance(target, GpuTarget):
+        return vulkan_pipeline(target, options)
+    assert isinstance(target, CpuTarget)
+    return cpu_pipeline(target, options)
+
+
+def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any, ...]:
+    """From packed ops to what IREE compiles for a GPU.
+
+    Raises:
+        TargetError: several threads, or quantized activations: choices of a CPU.
+    """
+    for name, value, works in (
+        ("threads", options.threads, 1),
+        ("activations", options.activations, "f32"),
+    ):
+        if value != works:
+            raise TargetError(
+                f"target {target.name}: {name} {value}; a GPU takes {name} {works} alone"
+            )
+    return (
+        LowerVulkanPass(
+            threads=min(SCAN_THREADS, target.gpu.workgroup_threads),
+            shared_bytes=target.gpu.shared_bytes,
+            storage_f16=target.gpu.storage_f16,
+            activation_error=options.activation_error,
+        ),
+    )
+
+
+def cpu_pipeline(target: CpuTarget, options: Options = DEFAULTS) -> tuple[Any, ...]:
     """From packed ops to what IREE compiles for a CPU.
 
     Raises:

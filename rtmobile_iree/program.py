@@ -11,6 +11,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +19,9 @@ import numpy as np
 
 from rtmobile_iree.errors import InputError, TargetError
 from rtmobile_iree.files import write_atomically
+from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.report.encoding import Report
-from rtmobile_iree.runtime import Module, read_reflection
+from rtmobile_iree.runtime import HOST_DRIVER, VULKAN, Module, read_reflection
 from rtmobile_iree.schedule import ACTIVATION_ERROR
 from rtmobile_iree.states import Pairs, add_step, find_states
 from rtmobile_iree.targets import Target, get_target, runs_here
@@ -94,7 +96,7 @@ class Program:
         cpu: the core, where the target has a choice; else empty.
     """
 
-    def __init__(self, vmfb: bytes, *, driver: str = "local-sync", name: str = "module") -> None:
+    def __init__(self, vmfb: bytes, *, driver: str | None = None, name: str = "module") -> None:
         self.vmfb = vmfb
         reflection = read_reflection(vmfb, name)
         try:
@@ -110,7 +112,10 @@ class Program:
                 f"{error.args[0]} in the reflection of main); compile it again, or run it with "
                 "iree-run-module"
             ) from error
-        self._module = Module(vmfb, driver, name) if runs_here(self.target) else None
+        is_gpu = self.target in GPUS
+        self._load = partial(Module, vmfb, driver or (VULKAN if is_gpu else HOST_DRIVER), name)
+        # a GPU's program is loaded by its first call: compiling it needs no Vulkan here
+        self._module = self._load() if runs_here(self.target) and not is_gpu else None
 
     @property
     def module(self) -> Module:
@@ -118,7 +123,10 @@ class Program:
 
         Raises:
             TargetError: the program is another machine's.
+            DeviceError: it is a GPU's, and there is no Vulkan here.
         """
+        if self._module is None and self.target in GPUS:
+            self._module = self._load()
         if self._module is None:
             raise TargetError(
                 f"this program is for {self.target}, and this machine is {platform.machine()}; "
@@ -220,14 +228,14 @@ def lower_module(
 ) -> str:
     """Runs the passes on an imported module and returns the text that IREE compiles."""
     from rtmobile_iree.passes import run_passes
-    from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
+    from rtmobile_iree.pipeline import kernel_pipeline, layout_pipeline
     from rtmobile_iree.report.build import build_report
 
     progress("finding patterns and packing weights")
     run_passes(module, layout_pipeline(options))
     report = build_report(module)
     progress("generating kernels")
-    run_passes(module, cpu_pipeline(target, options))
+    run_passes(module, kernel_pipeline(target, options))
     _annotate(module, {
         REPORT_KEY: report.to_json(),
         INPUTS_KEY: json.dumps([asdict(spec) for spec in inputs]),
@@ -254,13 +262,13 @@ def _annotate(module: ir.Module, entries: dict[str, str]) -> None:
         main.attributes["iree.reflection"] = ir.DictAttr.get(reflection)
 
 
-def load(path: str | os.PathLike[str], *, driver: str = "local-sync") -> Program:
+def load(path: str | os.PathLike[str], *, driver: str | None = None) -> Program:
     """Loads a saved program.
 
     Args:
         path: a .vmfb written by `Program.save`.
-        driver: IREE HAL driver to run it on; "local-task" for one compiled for several threads
-            (on "local-sync" it runs on one).
+        driver: IREE HAL driver to run it on; None: local-sync, or vulkan for a GPU's. local-task
+            runs one that was compiled for several threads on them (on local-sync it runs on one).
 
     Raises:
         InputError: no such file, or not such a module.

@@ -11,6 +11,7 @@ import numpy as np
 from rtmobile_iree.errors import InputError
 
 FUNCTION = "main"
+HOST_DRIVER, VULKAN = "local-sync", "vulkan"
 
 
 @dataclass(frozen=True)
@@ -90,11 +91,16 @@ class Module:
 
     Raises:
         InputError: not an IREE module, made by another version, or without a function `main`.
+        DeviceError: no Vulkan here.
     """
 
     def __init__(self, vmfb: bytes, driver: str = "local-sync", name: str = "module") -> None:
         import iree.runtime as ireert
 
+        if driver.startswith(VULKAN):
+            from rtmobile_iree.vulkan import prepare
+
+            prepare()
         try:
             config = ireert.Config(driver)
         except (RuntimeError, ValueError) as error:
@@ -141,7 +147,36 @@ class Module:
         """Runs `main` on row-major arrays, or on what `place` returned; results are on the host."""
         results: Any = self._function(*inputs)
         results = results if isinstance(results, tuple | list) else (results,)
-        return tuple(np.array(result.to_host()) for result in results)
+        return tuple(self._fetch(result) for result in results)
+
+    def _fetch(self, result: Any) -> np.ndarray:
+        """A copy on the host, through a buffer that the device allocates.
+
+        `to_host` would hand Vulkan an array's memory, which starts at no page as it asks for.
+        """
+        import iree.runtime as ireert
+
+        if result.is_host_accessible:
+            return np.array(result.to_host())
+        view, device = result._buffer_view, self._device
+        source = view.get_buffer()
+        staging = device.allocator.allocate_buffer(
+            memory_type=int(ireert.MemoryType.HOST_LOCAL | ireert.MemoryType.DEVICE_VISIBLE),
+            allowed_usage=int(
+                ireert.BufferUsage.TRANSFER_TARGET | ireert.BufferUsage.MAPPING_SCOPED
+            ),
+            allocation_size=source.byte_length(),
+        )
+        done = device.create_semaphore(0)
+        device.queue_copy(
+            source,
+            staging,
+            wait_semaphores=ireert.HalFence.create_at(done, 0),
+            signal_semaphores=ireert.HalFence.create_at(done, 1),
+        )
+        ireert.HalFence.create_at(done, 1).wait()
+        kind = ireert.HalElementType.map_to_dtype(view.element_type)
+        return np.array(staging.map().asarray(view.shape, kind))
 
 
 def _first_line(error: Exception) -> str:

@@ -1,6 +1,6 @@
 """What the compiler must know of a machine, as data.
 
-A target says how IREE is asked for code, how wide its vectors are, and which driver runs it.
+A target says how IREE is asked for code, what its processor or GPU has, and which driver runs it.
 """
 
 from __future__ import annotations
@@ -12,38 +12,60 @@ from pathlib import Path
 
 from rtmobile_iree.cores import DEFAULT_CORE, Core, get_core
 from rtmobile_iree.errors import TargetError
+from rtmobile_iree.gpus import GPUS, Gpu
 
 
 @dataclass(frozen=True)
 class Target:
-    """One machine modules are compiled for.
+    """One machine modules are compiled for: a `CpuTarget` or a `GpuTarget`.
 
     Attributes:
         name: as on the command line.
         iree_flags: what `iree-compile` needs to know of it.
+        driver: IREE HAL driver that runs the module, on one thread of a CPU.
+        source: where the figures come from.
+    """
+
+    name: str
+    iree_flags: tuple[str, ...]
+    driver: str
+    source: str
+
+    @property
+    def cpu(self) -> str:
+        """What `get_target` takes beside the name to make this target again; empty for none."""
+        return ""
+
+
+@dataclass(frozen=True)
+class CpuTarget(Target):
+    """A processor.
+
+    Attributes:
         vector_width: f32 elements in one vector register.
         vector_registers: number of those.
-        driver: IREE HAL driver that runs the module on one thread.
-        source: where the figures come from.
         expand: whether it expands a register under a mask.
         integer_dot: its integer dot product, a name in `schedule.INTEGER_DOTS`.
         core: the core that was named, or is taken; None of the host.
     """
 
-    name: str
-    iree_flags: tuple[str, ...]
     vector_width: int
     vector_registers: int
-    driver: str
-    source: str
     expand: bool = False
     integer_dot: str | None = None
     core: Core | None = None
 
     @property
     def cpu(self) -> str:
-        """What `get_target` takes to make this target again; empty for the host."""
+        """See `Target`; empty for the host."""
         return self.core.name if self.core else ""
+
+
+@dataclass(frozen=True)
+class GpuTarget(Target):
+    """A GPU that speaks Vulkan; `gpu`: what is known of it."""
+
+    gpu: Gpu
 
 
 CPU_FLAGS = (
@@ -75,7 +97,7 @@ ARM64_MACHINES = ("aarch64", "arm64")  # what `uname -m` says on Linux and macOS
 
 def target_names() -> tuple[str, ...]:
     """Every target `get_target` knows."""
-    return ("host", *ARM64_TRIPLES)
+    return ("host", *ARM64_TRIPLES, *GPUS)
 
 
 def get_target(name: str, cpu: str | None = None) -> Target:
@@ -86,49 +108,68 @@ def get_target(name: str, cpu: str | None = None) -> Target:
 
     Raises:
         TargetError: no such target or core, the message lists those there are; or a core for the
-            host.
+            host or a GPU.
     """
     if name in ARM64_TRIPLES:
         return _arm64_target(name, get_core(cpu or DEFAULT_CORE))
-    if name != "host":
+    if name in GPUS and not cpu:
+        return _gpu_target(GPUS[name])
+    if name != "host" and name not in GPUS:
         known = ", ".join(target_names())
         raise TargetError(f"target {name!r} is not known; use one of: {known}")
     if cpu:
         others = " or ".join(ARM64_TRIPLES)
-        raise TargetError(
-            f"target host: its cpu is this machine's, not {cpu!r}; leave cpu out, or use {others}"
-        )
+        its_cpu = "its cpu is this machine's" if name == "host" else "it is a GPU"
+        raise TargetError(f"target {name}: {its_cpu}, not {cpu!r}; leave cpu out, or use {others}")
     return host_target()
 
 
+def get_cpu_target(name: str, cpu: str | None = None) -> CpuTarget:
+    """`get_target` for what is about a CPU alone.
+
+    Raises:
+        TargetError: as `get_target`, or it is a GPU.
+    """
+    target = get_target(name, cpu)
+    if not isinstance(target, CpuTarget):
+        known = ", ".join(("host", *ARM64_TRIPLES))
+        raise TargetError(f"target {name} is a GPU; this is about a CPU: use one of {known}")
+    return target
+
+
 def runs_here(name: str) -> bool:
-    """Whether this machine's processor is of the kind that a target is for."""
+    """Whether this machine's processor is of the kind that a target is for; any GPU's drivers run
+    a GPU's programs."""
     return name not in ARM64_TRIPLES or platform.machine() in ARM64_MACHINES
 
 
-def _arm64_target(name: str, core: Core) -> Target:
+def _gpu_target(gpu: Gpu) -> GpuTarget:
+    return GpuTarget(gpu.name, gpu.flags, "vulkan", "; ".join(gpu.sources), gpu)
+
+
+def _arm64_target(name: str, core: Core) -> CpuTarget:
     flags = (*CPU_FLAGS, f"--iree-llvmcpu-target-triple={ARM64_TRIPLES[name]}", *core.flags)
-    return Target(
+    return CpuTarget(
         name,
         flags,
-        core.vector_width,
-        core.vector_registers,
         "local-sync",
         "; ".join(core.sources),
+        core.vector_width,
+        core.vector_registers,
         integer_dot=core.integer_dot,
         core=core,
     )
 
 
 @functools.cache
-def host_target() -> Target:
+def host_target() -> CpuTarget:
     """This machine, its vector unit read from /proc/cpuinfo (128-bit vectors when it has none)."""
     features = cpu_features()
     unit = next((VECTOR_UNITS[f] for f in VECTOR_UNITS if f in features), (4, 16, "baseline"))
     flags = (*CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
     dot = next((dot for feature, dot in DOT_UNITS.items() if feature in features), None)
-    return Target("host", flags, unit[0], unit[1], "local-sync", unit[2],
-                  "avx512f" in features, dot)  # fmt: skip
+    return CpuTarget("host", flags, "local-sync", unit[2], unit[0], unit[1],
+                     "avx512f" in features, dot)  # fmt: skip
 
 
 @functools.cache

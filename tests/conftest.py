@@ -79,3 +79,15 @@ def arm64():
         return get_device("qemu")
     except DeviceError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def vulkan():
+    """Vulkan on this machine, as a device; without it the test is skipped."""
+    from rtmobile_iree.devices import get_device
+    from rtmobile_iree.errors import DeviceError
+
+    try:
+        return get_device("vulkan")
+    except DeviceError as error:
+        pytest.skip(str(error))

@@ -18,7 +18,7 @@ import functools
 import numpy as np
 from rtmobile_iree.passes.kernels.emit import Emitter
 from torch_mlir import ir
-from torch_mlir.dialects import arith
+from torch_mlir.dialects import arith, math
 
 from rtmobile_iree.schedule import check_activation_error
 
@@ -78,6 +78,8 @@ def exp(e: Emitter, x: ir.Value, length: int, scale: float = 1.0) -> ir.Value:
     """
     bound = LIMIT / abs(scale)
     x = arith.minimumf(arith.maximumf(x, e.splat(-bound, length)), e.splat(bound, length))
+    if e.native_exp:
+        return math.exp(arith.mulf(x, e.splat(scale, length)))
     factor = e.splat(scale * LOG2_E, length)
     shifted = e.fma(x, factor, e.splat(ROUND, length))
     minus_whole = arith.subf(e.splat(ROUND, length), shifted)

@@ -5,7 +5,7 @@ MLIR: what crosses into IREE is text, and IREE parses and verifies it there. A k
 
     func @name() { n = push constant 0; buffers = bindings as flat memrefs; body(n, buffers) }
 
-with one i32 push constant n (steps or vectors) and one workgroup, or several for large n.
+with one i32 push constant n (steps or vectors) and one workgroup, unless `count` says otherwise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from dataclasses import dataclass
 from torch_mlir import ir
 from torch_mlir.dialects import arith, func
 
-TRANSLATION = "#iree_codegen.translation_info<pipeline = #iree_cpu.pipeline<Default>>"
+# n (index value) -> workgroups along x and y
+Count = Callable[[ir.Value], tuple[ir.Value, ir.Value]]
+
+
+CPU = "#iree_codegen.translation_info<pipeline = #iree_cpu.pipeline<Default>>"
 
 
 @dataclass(frozen=True)
@@ -37,13 +41,15 @@ def define_kernel(
     name: str,
     bindings: Sequence[Binding],
     body: Body,
-    workgroups: tuple[int, int] = (1, 0),
+    count: Count | None = None,
+    translation: str = CPU,
 ) -> None:
     """Creates `hal.executable.source @name`, holding `func @name`, at the start of a block.
 
     Args:
         bindings: in the order of the dispatch: its arguments, then its results but the tied one.
-        workgroups: how many run, and from which n on; else one does.
+        count: workgroups that run; one when None.
+        translation: how IREE compiles the kernel, an `iree_codegen.translation_info`.
     """
     access = ["#hal.pipeline.binding<storage_buffer" + (", ReadOnly>" if b.read_only else ">")
               for b in bindings]  # fmt: skip
@@ -55,12 +61,12 @@ def define_kernel(
     source.attributes["sym_visibility"] = ir.StringAttr.get("private")
     inside = source.regions[0].blocks.append()
     with ir.InsertionPoint(inside):
-        _export(name, layout, workgroups)
+        _export(name, layout, count)
         module = ir.Operation.create("builtin.module", regions=1)
         ir.Operation.create("hal.executable.source_end")
     with ir.InsertionPoint(module.regions[0].blocks.append()):
         kernel = func.FuncOp(name, ir.FunctionType.get([], []))
-        kernel.attributes["translation_info"] = ir.Attribute.parse(TRANSLATION)
+        kernel.attributes["translation_info"] = ir.Attribute.parse(translation)
     with ir.InsertionPoint(kernel.add_entry_block()):
         items = _push_constant(layout)
         buffers = [_subspan(layout, i, b, items) for i, b in enumerate(bindings)]
@@ -130,7 +136,21 @@ def _create(op: str, symbol: str, ip: ir.InsertionPoint, regions: int) -> ir.Ope
     return ir.Operation.create(op, attributes=attributes, regions=regions, ip=ip)
 
 
-def _export(name: str, layout: ir.Attribute, workgroups: tuple[int, int]) -> None:
+def at_least(most: int, least_items: int) -> Count | None:
+    """`most` workgroups from so many items on, else one; None for always one."""
+    if most == 1:
+        return None
+
+    def count(items: ir.Value) -> tuple[ir.Value, ir.Value]:
+        index = ir.IndexType.get()
+        one, least = arith.constant(index, 1), arith.constant(index, least_items)
+        is_enough = arith.cmpi(arith.CmpIPredicate.uge, items, least)
+        return arith.select(is_enough, arith.constant(index, most), one), one
+
+    return count
+
+
+def _export(name: str, layout: ir.Attribute, count: Count | None) -> None:
     index = ir.IndexType.get()
     export = ir.Operation.create(
         "hal.executable.export",
@@ -144,12 +164,8 @@ def _export(name: str, layout: ir.Attribute, workgroups: tuple[int, int]) -> Non
     block = export.regions[0].blocks.append(ir.Type.parse("!hal.device"), index)
     with ir.InsertionPoint(block):
         one = arith.constant(index, 1)
-        count, (most, least_items) = one, workgroups
-        if most > 1:
-            least = arith.constant(index, least_items)
-            is_enough = arith.cmpi(arith.CmpIPredicate.uge, block.arguments[1], least)
-            count = arith.select(is_enough, arith.constant(index, most), one)
-        ir.Operation.create("hal.return", operands=[count, one, one])
+        x, y = count(block.arguments[1]) if count else (one, one)
+        ir.Operation.create("hal.return", operands=[x, y, one])
 
 
 def _push_constant(layout: ir.Attribute) -> ir.Value:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math, memref, scf, vector
@@ -28,7 +29,10 @@ class Emitter:
     Attributes:
         width: f32 elements in one vector register of the target.
         activation_error: greatest absolute error of sigmoid and tanh (see `activation`).
+        native_exp: whether the target has an instruction for exp that does as well.
     """
+
+    native_exp: ClassVar[bool] = False
 
     width: int
     activation_error: float = ACTIVATION_ERROR

@@ -28,7 +28,7 @@ from rtmobile_iree.bench.plan import Plan, Settings, make_plan
 from rtmobile_iree.devices.qemu import Qemu
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.files import write_atomically
-from rtmobile_iree.targets import Target, get_target
+from rtmobile_iree.targets import CpuTarget, get_cpu_target
 
 SCHEMA = 1
 DENSE_PEER = "iree-dense"
@@ -134,7 +134,7 @@ def run_instructions(
     """
     if set(settings.against or ()) - {DENSE_PEER}:
         raise InputError(f"--device qemu: the one peer there is {DENSE_PEER}; leave --peers out")
-    core = get_target(target, cpu)
+    core = get_cpu_target(target, cpu)
     if core.core is None:
         raise InputError(f"--device qemu: target {target} is not ARM64; use {TARGET}")
     settings = replace(settings, against=(DENSE_PEER,))
@@ -149,7 +149,7 @@ def run_instructions(
 
 
 def _rows(
-    plan: Plan, target: Target, qemu: Qemu, folder: Path, progress: Progress
+    plan: Plan, target: CpuTarget, qemu: Qemu, folder: Path, progress: Progress
 ) -> list[InstructionRow]:
     rows: list[InstructionRow] = []
     dense: dict[int, int] = {}

@@ -29,7 +29,7 @@ from rtmobile_iree.passes.weights import walk
 from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
 from rtmobile_iree.roofline import Bound, Limits, Work, lower_bound, measure_limits, read_work
 from rtmobile_iree.schedule import PARTS
-from rtmobile_iree.targets import Target, get_target
+from rtmobile_iree.targets import CpuTarget, get_cpu_target
 
 SCHEMA = 1
 WHOLE = "whole"
@@ -119,7 +119,7 @@ def run_roofline(
     """
     replace(settings, against=()).check()  # no peer takes part, nor need its packages be there
     rates = _rates(model, settings.rates)
-    host = get_target(target)
+    host = get_cpu_target(target)
     with tempfile.TemporaryDirectory(prefix="rtmobile-roofline-") as folder:
         programs = []
         for rate in rates:
@@ -148,7 +148,7 @@ def _rates(model: str, rates: Sequence[str] | None) -> tuple[str, ...]:
     return (AS_IS,)
 
 
-def make_programs(variant: Variant, steps: int, target: Target) -> Programs:
+def make_programs(variant: Variant, steps: int, target: CpuTarget) -> Programs:
     """Compiles a variant whole, and once without each part of its recurrent kernels.
 
     Raises:

@@ -26,6 +26,7 @@ from rtmobile_iree.cli.common import (
     whole_number,
 )
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.targets import runs_here
 
 if TYPE_CHECKING:
@@ -133,6 +134,10 @@ def bench(
             activations=activations,
         )
         return
+    if target in GPUS:
+        raise InputError(
+            f"--target {target}: a GPU's programs are not timed yet; leave --target out"
+        )
     if cpu is not None or not runs_here(target):
         asked = f"--cpu {cpu}" if cpu else f"--target {target}"
         raise InputError(

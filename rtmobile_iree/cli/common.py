@@ -59,7 +59,8 @@ DeviceName = Annotated[
     str | None,
     typer.Option(
         "--device",
-        help="Run it there: ssh:HOST[:PORT], adb[:SERIAL], local, or qemu, ARM64 in an emulator.",
+        help="Run it there: ssh:HOST[:PORT], adb[:SERIAL], local, vulkan, or qemu, ARM64 in an "
+        "emulator.",
     ),
 ]
 Cores = Annotated[

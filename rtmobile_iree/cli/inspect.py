@@ -85,14 +85,14 @@ def _cycles(
     """`inspect --cycles`: an estimate from the machine code."""
     from rtmobile_iree.cycles.estimate import estimate
     from rtmobile_iree.cycles.report import estimate_tables, notes, to_json
-    from rtmobile_iree.targets import get_target
+    from rtmobile_iree.targets import get_cpu_target
 
     if Path(model).suffix == ".vmfb":
         raise InputError(
             f"--cycles {model}: a .vmfb does not say which constants its kernels read; "
             "give the MODEL it was compiled from"
         )
-    machine = get_target(target, cpu)
+    machine = get_cpu_target(target, cpu)
     source, inputs = imported(model, prune, example_input)
     with err.status("starting") as status:
         made, left_out = estimate(source, inputs, machine, steps, options, progress=status.update)

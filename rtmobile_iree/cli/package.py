@@ -22,6 +22,7 @@ from rtmobile_iree.cli.common import (
     err,
 )
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.gpus import GPUS
 
 if TYPE_CHECKING:
     from rtmobile_iree.package import Bundle
@@ -63,6 +64,8 @@ def package(
             bundle = _model_bundle(
                 model, target, prune, steps, example_input or [], status.update, options
             )
+    if bundle.contents.target in GPUS:
+        raise InputError(f"target {bundle.contents.target}: a bundle's programs run on a CPU")
     files = bundle_files(bundle)
     write_bundle(files, output)
     size = sum(map(len, files.values()))

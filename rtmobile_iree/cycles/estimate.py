@@ -29,7 +29,7 @@ from rtmobile_iree.passes import run_passes
 from rtmobile_iree.passes.lower import LowerPass
 from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
 from rtmobile_iree.roofline.work import Work, read_work
-from rtmobile_iree.targets import Target
+from rtmobile_iree.targets import CpuTarget
 
 US = 1e6
 PACKAGES = ("unicorn", "elftools")
@@ -127,7 +127,7 @@ class CompiledKernels:
 def estimate(
     source: Any,
     example_inputs: Sequence[Any] | None,
-    target: Target,
+    target: CpuTarget,
     steps: Sequence[int] = (1, 30),
     options: Options | None = None,
     progress: Progress = lambda line: None,
@@ -140,7 +140,7 @@ def estimate(
 
     Raises:
         InputError: llvm-mca or a package is missing, or nothing in the model is a kernel of ours.
-        TargetError, CompileError: see `get_target`, `rtmobile_iree.compile`.
+        TargetError, CompileError: see `get_cpu_target`, `rtmobile_iree.compile`.
     """
     core, options = target.core, options or Options()
     if core is None:
@@ -172,7 +172,7 @@ def estimate(
 
 
 def compile_kernels(
-    source: Any, inputs: Sequence[Any] | None, target: Target, options: Options, folder: Path
+    source: Any, inputs: Sequence[Any] | None, target: CpuTarget, options: Options, folder: Path
 ) -> CompiledKernels:
     """Compiles a model and keeps its executables' shared objects."""
     module = import_module(source, inputs).module

@@ -25,7 +25,7 @@ from rtmobile_iree.files import write_atomically
 from rtmobile_iree.models import paper_gru
 from rtmobile_iree.options import Options
 from rtmobile_iree.prune import prune
-from rtmobile_iree.targets import get_target
+from rtmobile_iree.targets import get_cpu_target
 
 FRAME_STEPS = 30
 
@@ -88,7 +88,7 @@ def make_rows(
     rows: Sequence[PaperRow], forms: Sequence[tuple[str, str]], cpu: str, target: str
 ) -> list[TableRow]:
     """Estimates of the paper's model at these rates and forms."""
-    machine = get_target(target, cpu)
+    machine = get_cpu_target(target, cpu)
     found = []
     with err.status("starting") as status:
         for paper in rows:

@@ -29,7 +29,7 @@ from rtmobile_iree.passes.kernels.activation import (
 from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.runtime import Module
-from rtmobile_iree.targets import Target
+from rtmobile_iree.targets import CpuTarget
 
 READ_SUMS = 8  # vectors: 4 cycles of latency times up to 2 additions a cycle
 FUNCTION_SUMS = 4  # an activation takes far longer than an addition
@@ -70,7 +70,7 @@ class Kernel:
         step: x must hold a multiple of this many numbers (`read` and functions).
     """
 
-    def __init__(self, name: str, target: Target) -> None:
+    def __init__(self, name: str, target: CpuTarget) -> None:
         count = {"read": READ_SUMS, "multiply": target.vector_registers // 2}
         self.name = name
         self.sums = count.get(name, FUNCTION_SUMS) * target.vector_width

@@ -9,7 +9,7 @@ import numpy as np
 
 from rtmobile_iree.bench.timing import times_us
 from rtmobile_iree.roofline.kernels import FUNCTIONS, Kernel
-from rtmobile_iree.targets import Target
+from rtmobile_iree.targets import CpuTarget
 
 CURVE = tuple(2**power for power in range(15, 27))  # 32 KB to 64 MB
 BYTES_PER_F32 = 4
@@ -48,7 +48,7 @@ Progress = Callable[[str], None]
 
 
 def measure_limits(
-    target: Target,
+    target: CpuTarget,
     working_sets: Sequence[int] = (),
     *,
     samples: int = 9,

@@ -130,7 +130,7 @@ def test_counting_outputs():
 
 @pytest.mark.parametrize("text", ["", "phone", "ssh", "ssh:", "adb:", "local:1"])
 def test_devices_that_are_none(text):
-    with pytest.raises(InputError, match="use local, qemu, ssh:HOST"):
+    with pytest.raises(InputError, match="use local, vulkan, qemu, ssh:HOST"):
         get_device(text)
 
 
