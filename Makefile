@@ -31,8 +31,9 @@ llvm-mca:
 
 # QEMU and IREE's ARM64 tools, for the tests marked arm64; without apt-get those are skipped.
 arm64: venv
-	@tools/arm64.sh || echo 'make: the tests marked arm64 will be skipped' >&2
-	@$(BIN)/python -c 'from rtmobile_iree.devices.runtime_tools import wheel_tools; wheel_tools("aarch64")'
+	@tools/arm64.sh && $(BIN)/python -c \
+	    'from rtmobile_iree.devices.runtime_tools import wheel_tools; wheel_tools("aarch64")' || \
+	    echo 'make: the tests marked arm64 will be skipped' >&2
 
 # Mesa's lavapipe and spirv-val, for the tests marked vulkan; without apt-get those are skipped.
 vulkan:
