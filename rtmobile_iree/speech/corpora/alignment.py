@@ -14,6 +14,7 @@ import numpy as np
 import pocketsphinx
 
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.speech.corpora.segments import Times
 from rtmobile_iree.speech.corpora.transcripts import Words
 from rtmobile_iree.speech.corpus import SILENCE, TIME_DIGITS
 
@@ -25,8 +26,6 @@ PAD_NOISE = 3 / 32768
 # Log likelihood a frame in pocketsphinx's units. Of Asterisk's 549 recordings the median is -10 and
 # the second worst -22; with one another's transcripts the median is -36.
 WORST_SCORE = -25.0
-
-Times = tuple[tuple[float, float, str], ...]
 
 
 class AlignmentError(InputError):

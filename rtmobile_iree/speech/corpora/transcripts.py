@@ -6,7 +6,7 @@ import difflib
 import math
 import random
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 
@@ -65,7 +65,7 @@ def groups(transcripts: Sequence[Words]) -> list[list[int]]:
 
 
 def split_groups(
-    grouped: Sequence[Sequence[int]],
+    grouped: Sequence[list[int]],
     weights: Sequence[float],
     test: Collection[int] = (),
     valid_share: float = 0.1,
@@ -87,7 +87,7 @@ def split_groups(
     order = sorted(grouped)
     random.Random(seed).shuffle(order)
     order.sort(key=lambda group: not set(group) & set(test))  # stable: those that must, first
-    dealt: Counter[tuple[int, Split]] = Counter()
+    dealt: defaultdict[tuple[int, Split], float] = defaultdict(float)
     for group in order:
         weight = sum(weights[number] for number in group)
         size = math.frexp(weight)[1]
