@@ -15,7 +15,7 @@ from rtmobile_iree.speech.corpora.perturb import Perturbed, perturbations
 from rtmobile_iree.speech.corpora.phones import CMU, CMU_FOLDING, timit_table
 from rtmobile_iree.speech.corpora.sources import debian_folder, example_sentences
 from rtmobile_iree.speech.corpora.timit import missing_speakers, readings
-from rtmobile_iree.speech.corpora.transcripts import Words, unlike
+from rtmobile_iree.speech.corpora.transcripts import Words, leaks, unlike
 from rtmobile_iree.speech.corpora.voices import TRAINED, UNSEEN
 from rtmobile_iree.speech.corpus import SCHEMA, SILENCE, Entry, Manifest, write_manifest
 
@@ -91,6 +91,8 @@ def prepare_asterisk(folder: Path, how: How, amounts: Amounts = Amounts()) -> No
     voices = syntheses(debian, TRAINED, sentences, amounts.sentences, "train", amounts.seed)
     spoken = how.run("voices", folder, voices)
     originals = [*heard.entries, *spoken.entries]
+    said = [(entry.split, tuple(entry.transcript.split())) for entry in originals]
+    assert not leaks([w for s, w in said if s == "train"], [w for s, w in said if s != "train"])
     copies = how.run("perturbed", folder, copies_of(originals, amounts))
     left_out = (*unknown, *heard.left_out, *spoken.left_out, *copies.left_out)
     write_manifest(folder, _manifest("asterisk", left_out, [*originals, *copies.entries]))

@@ -104,10 +104,17 @@ def split_groups(
 
 def unlike(candidates: Iterable[Words], others: Sequence[Words]) -> list[Words]:
     """The candidates, each once, that are like none of the others."""
+    return [words for words in dict.fromkeys(candidates) if not leaks([words], others)]
+
+
+def leaks(train: Iterable[Words], held_out: Iterable[Words]) -> list[tuple[Words, Words]]:
+    """Pairs of a training transcript and one of another split that are alike."""
+    others = list(dict.fromkeys(held_out))
     return [
-        words
-        for words in dict.fromkeys(candidates)
-        if not any(are_alike(words, other) for other in others)
+        (words, other)
+        for words in dict.fromkeys(train)
+        for other in others
+        if are_alike(words, other)
     ]
 
 
