@@ -28,14 +28,17 @@ from rtmobile_iree.passes.kernels.dispatch import (
     Binding,
     define_kernel,
     dispatch,
-    dynamic_dims,
 )
-from rtmobile_iree.passes.lower import (
+from rtmobile_iree.passes.packed_ops import (
     chains,
-    count_vectors,
     packed_ops,
     read_layer,
     read_packed,
+    replace_chain,
+    replace_matmul,
+    stack_inputs,
+    stack_results,
+    state_shapes,
 )
 from rtmobile_iree.passes.vulkan.cells import CELLS
 from rtmobile_iree.passes.vulkan.dispatch import constant_bindings, spirv
@@ -49,7 +52,6 @@ from rtmobile_iree.passes.vulkan.persistent import (
     plan_scan,
 )
 from torch_mlir import ir
-from torch_mlir.dialects import arith
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.errors import CompileError
@@ -91,10 +93,9 @@ class LowerVulkanPass:
         return ThreadEmitter(1, self.activation_error, threads)
 
     def _lower_scan(self, block: ir.Block, chain: list[ir.Operation], kind: str, name: str) -> None:
-        inputs = list(chain[0].operands)[: len(chain[0].results)]
+        inputs, shapes = stack_inputs(chain), state_shapes(chain)
         pool = LanePool()
         self._check_values(chain[0], [m for op in chain for m in read_packed(op)])
-        shapes = [ir.RankedTensorType(state.type).shape for state in inputs[1:]]
         plan = plan_scan(pool, [read_layer(op) for op in chain], CELLS[kind], shapes)
         self._check_shared(chain, plan)
         e = self._emitter(workgroup_size(plan.threads, self.threads))
@@ -120,11 +121,9 @@ class LowerVulkanPass:
 
         define_kernel(block, name, bindings, body, count, spirv(e.workgroup_size))
         with ir.InsertionPoint(chain[-1]):
-            call = _dispatch_scan(name, chain, [*inputs, *(constant(a) for a in arrays)])
-        for before, after in zip(chain[-1].results, call.results, strict=True):
-            before.replace_all_uses_with(after)
-        for op in reversed(chain):
-            op.erase()
+            steps, results = stack_results(chain)
+            call = dispatch(name, steps, [*inputs, *(constant(a) for a in arrays)], results)
+        replace_chain(chain, call.results)
 
     def _check_shared(self, chain: list[ir.Operation], plan: ScanPlan) -> None:
         if plan.shared_bytes <= self.shared_bytes:
@@ -167,13 +166,7 @@ class LowerVulkanPass:
 
         count = workgroups(lanes, e.workgroup_size)
         define_kernel(block, name, bindings, body, count, spirv(e.workgroup_size))
-        with ir.InsertionPoint(op):
-            x, kind = op.operands[0], ir.RankedTensorType(op.results[0].type)
-            dims = dynamic_dims(x)
-            arguments = [x, *(constant(array) for array in arrays)]
-            call = dispatch(name, count_vectors(x), arguments, [(kind, dims)])
-        op.results[0].replace_all_uses_with(call.results[0])
-        op.erase()
+        replace_matmul(op, name, arrays)
 
 
 def workgroup_size(work: int, most: int) -> int:
@@ -182,15 +175,6 @@ def workgroup_size(work: int, most: int) -> int:
     while size < min(work, most):
         size *= 2
     return min(size, most)
-
-
-def _dispatch_scan(name: str, chain: list[ir.Operation], arguments: list[ir.Value]) -> ir.Operation:
-    y_type, *state_types = (ir.RankedTensorType(r.type) for r in chain[-1].results)
-    index = ir.IndexType.get()
-    dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]
-    steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
-    results = [(y_type, dims), *((kind, []) for kind in state_types)]
-    return dispatch(name, steps, arguments, results)
 
 
 def _name(op: ir.Operation) -> str:

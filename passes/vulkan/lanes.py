@@ -14,12 +14,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
+from rtmobile_iree.passes.kernels.control import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from torch_mlir import ir
-from torch_mlir.dialects import arith, memref, scf
+from torch_mlir.dialects import arith, memref
 
 from rtmobile_iree.bspc import PackedMatrix, panels
 
@@ -170,11 +172,8 @@ def write_lane(
         if not lanes.padded:
             write(_index(row), value)
             continue
-        zero = arith.constant(row.type, 0)
-        choice = scf.IfOp(arith.cmpi(arith.CmpIPredicate.sge, row, zero))
-        with ir.InsertionPoint(choice.then_block):
-            write(_index(row), value)
-            scf.yield_([])
+        is_there = compare("sge", row, arith.constant(row.type, 0))
+        when(is_there, partial(write, _index(row), value))
 
 
 def _index(value: ir.Value) -> ir.Value:

@@ -7,6 +7,7 @@ without columns, which write zeros.
 from __future__ import annotations
 
 import numpy as np
+from rtmobile_iree.passes.kernels.control import compare, when
 from rtmobile_iree.passes.kernels.dispatch import Count
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import (
@@ -17,7 +18,7 @@ from rtmobile_iree.passes.vulkan.lanes import (
     write_lane,
 )
 from torch_mlir import ir
-from torch_mlir.dialects import arith, scf
+from torch_mlir.dialects import arith
 
 from rtmobile_iree.bspc import PackedMatrix
 
@@ -59,8 +60,7 @@ def emit_matmul(
         sums, rows = lane_sums(e, constants, lanes, lane, (x, e.mul(v, lanes.inputs)))
         write_lane(e, lanes, sums, rows, lambda row, s: e.store(s, y, e.add(target, row)))
 
-    is_there = arith.cmpi(arith.CmpIPredicate.ult, lane, e.index(lanes.count))
-    choice = scf.IfOp(is_there)
-    with ir.InsertionPoint(choice.then_block):
+    def all_vectors() -> None:
         e.loop(e.workgroup(1), vectors, VECTORS_AT_ONCE, [], one)
-        scf.yield_([])
+
+    when(compare("ult", lane, e.index(lanes.count)), all_vectors)
