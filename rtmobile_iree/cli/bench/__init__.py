@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from rtmobile_iree.cli.bench.device import time_on_device
-from rtmobile_iree.cli.bench.engines import time_engines
+from rtmobile_iree.cli.bench.engines import time_engines, time_vulkan
 from rtmobile_iree.cli.bench.instructions import count_instructions
 from rtmobile_iree.cli.bench.request import BenchRequest, DeviceRequest
 from rtmobile_iree.cli.bench.roofline import compare_with_limits
@@ -28,14 +28,15 @@ from rtmobile_iree.cli.common import (
     whole_number,
 )
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.runtime import VULKAN
 
 RATES_HELP = (
     "Our programs: column rate x row rate, or dense; with commas. 10x1,14.5x2,16x15.6 by default; "
     "a file is timed as it is."
 )
 PEERS_HELP = (
-    "Peers, with commas; torch,onnxruntime,iree-dense by default. all: every one that is "
-    "installed; the others are named."
+    "Peers, with commas; torch,onnxruntime,iree-dense by default, on --device vulkan all of its "
+    "own. all: every one that is installed; the others are named."
 )
 
 
@@ -85,7 +86,8 @@ def bench(
 ) -> None:
     """Times compiled programs against other engines, in alternating bursts, or on a device.
 
-    With --device qemu it counts the instructions of ARM64 programs instead.
+    With --device qemu it counts the instructions of ARM64 programs instead; with --device vulkan
+    peers are stock IREE's code for the same Vulkan device.
     """
     from rtmobile_iree.bench import Settings
 
@@ -109,6 +111,9 @@ def bench(
 def _choose(request: BenchRequest, roofline: bool) -> Callable[[BenchRequest], None]:
     """The benchmark that is asked for."""
     device = request.device.name
+    is_compiled = Path(request.model).suffix == ".vmfb"
+    if device == VULKAN and not is_compiled and not roofline:
+        return time_vulkan
     if device is not None and (roofline or request.plot is not None):
         raise InputError("--device: --roofline and --plot are this machine's")
     if device == "qemu":
