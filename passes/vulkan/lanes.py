@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import DTypeLike
-from rtmobile_iree.passes.kernels.control import compare, when
+from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref

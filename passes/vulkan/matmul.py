@@ -7,8 +7,8 @@ without columns, which write zeros.
 from __future__ import annotations
 
 import numpy as np
-from rtmobile_iree.passes.kernels.control import compare, when
 from rtmobile_iree.passes.kernels.dispatch import Count
+from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import (
     LaneConstants,

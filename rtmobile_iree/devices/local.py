@@ -36,6 +36,8 @@ class Local:
     """
 
     name = "local"
+    # IREE's name of what runs a module; None for the processor
+    driver: str | None = None
 
     def __init__(self, cores: str | None = None) -> None:
         self._cores: frozenset[int] | None = None
@@ -54,7 +56,7 @@ class Local:
         """See `base.Device.run`."""
         count = count_outputs(vmfb, function)
         with tempfile.TemporaryDirectory(prefix="rtmobile-run-") as folder:
-            arguments = write_call(Path(folder), vmfb, inputs, function)
+            arguments = self._call(folder, vmfb, inputs, function, 1)
             paths = [Path(folder) / f"y{i}.npy" for i in range(count)]
             self._tool(RUN_TOOL, [*arguments, *(f"--output=@{path}" for path in paths)])
             return tuple(np.load(path) for path in paths)
@@ -71,7 +73,7 @@ class Local:
     ) -> dict[str, Any]:
         """See `base.Device.benchmark`."""
         with tempfile.TemporaryDirectory(prefix="rtmobile-run-") as folder:
-            arguments = write_call(Path(folder), vmfb, inputs, function, threads)
+            arguments = self._call(folder, vmfb, inputs, function, threads)
             arguments += benchmark_arguments(repetitions, min_time_s)
             return read_benchmark(self._tool(BENCHMARK_TOOL, arguments), self.name)
 
@@ -83,6 +85,15 @@ class Local:
         """How it is now."""
         return read_state(_probe())
 
+    def environment(self) -> dict[str, str]:
+        """What the tools need in their environment besides."""
+        return {}
+
+    def _call(
+        self, folder: str, vmfb: bytes, inputs: Sequence[np.ndarray], function: str, threads: int
+    ) -> list[str]:
+        return write_call(Path(folder), vmfb, inputs, function, threads, self.driver)
+
     def _tool(self, name: str, arguments: Sequence[str]) -> str:
         cores = self._cores
         result = subprocess.run(
@@ -90,6 +101,7 @@ class Local:
             capture_output=True,
             text=True,
             check=False,
+            env=os.environ | self.environment(),
             preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),
         )
         if result.returncode:

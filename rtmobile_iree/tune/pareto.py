@@ -14,8 +14,8 @@ import numpy as np
 from optuna.trial import FrozenTrial
 from rich.table import Table
 
-from rtmobile_iree.bench.device import run_device_bench
-from rtmobile_iree.bench.device_results import Case, DeviceSettings
+from rtmobile_iree.bench.devices.results import Case, DeviceSettings
+from rtmobile_iree.bench.devices.rounds import run_device_bench
 from rtmobile_iree.bench.machine import machine, versions
 from rtmobile_iree.devices import get_device
 from rtmobile_iree.devices.contents import read_contents

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from rtmobile_iree import cli
-from rtmobile_iree.bench import device as device_bench
-from rtmobile_iree.bench.device import run_device_bench
-from rtmobile_iree.bench.device_results import Case, DeviceSettings
-from rtmobile_iree.bench.journal import Journal
+from rtmobile_iree.bench.devices import rounds
+from rtmobile_iree.bench.devices.journal import Journal
+from rtmobile_iree.bench.devices.results import Case, DeviceSettings
+from rtmobile_iree.bench.devices.rounds import run_device_bench
 from rtmobile_iree.devices import get_device
 from rtmobile_iree.devices.contents import declared_outputs, read_contents
 from rtmobile_iree.devices.local import Local
@@ -76,7 +76,7 @@ def test_wrong_outputs_are_not_timed(case, cache):
 
 def test_a_round_waits_until_it_is_cool(case, cache, monkeypatch):
     slept: list[float] = []
-    monkeypatch.setattr(device_bench.time, "sleep", slept.append)
+    monkeypatch.setattr(rounds.time, "sleep", slept.append)
     settings = DeviceSettings(rounds=2, samples=1, sample_s=0.01, cool_down_s=2.0)
     # before and after round 1, then the looks before round 2: 43 is the limit
     device = Heated(40.0, 60.0, 55.0, 44.0, 43.0, 50.0)
