@@ -96,26 +96,29 @@ class StagedInputs:
     vectors: ir.Value
     whole: bool
 
-    def stage_all(self, first: ir.Value, quantized: Quantized) -> None:
+    def stage_all(self, first: ir.Value, quantized: Quantized | None) -> None:
         """Moves the inputs of all groups, of vectors from `first` on."""
         e = self.stager.emit
         groups = (e.index(0), e.index(self.stager.staging.groups))
         self._stage(groups, first, quantized)
 
-    def stage_one(self, group: ir.Value, first: ir.Value, quantized: Quantized) -> None:
+    def stage_one(self, group: ir.Value, first: ir.Value, quantized: Quantized | None) -> None:
         """Moves the inputs of one group."""
         self._stage((group, self.stager.emit.add(group, 1)), first, quantized)
 
-    def staged(self, group: ir.Value, first: ir.Value, quantized: Quantized) -> Quantized:
+    def staged(self, group: ir.Value, first: ir.Value, quantized: Quantized | None) -> Quantized:
         """The vectors from `first` on, with the places of their moved inputs."""
+        assert quantized is not None
         if not self.stager.staging.move:
             return replace(quantized, staged=quantized.offsets)
         places = [self._place(group, first, v, quantized) for v in range(len(quantized.offsets))]
         return replace(quantized, staged=places)
 
     def _stage(
-        self, groups: tuple[ir.Value, ir.Value], first: ir.Value, quantized: Quantized
+        self, groups: tuple[ir.Value, ir.Value], first: ir.Value, quantized: Quantized | None
     ) -> None:
+        assert quantized is not None
+
         def place(group: ir.Value, v: int) -> ir.Value:
             return self._place(group, first, v, quantized)
 

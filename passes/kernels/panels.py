@@ -127,6 +127,7 @@ class PanelKernel:
                 group = fields["column_start"]
 
                 def stage_one(v: ir.Value) -> None:
+                    assert inputs is not None
                     inputs.stage_one(group, v, vectors_at(v, 1).quantized)
 
                 def tile(first: ir.Value, size: int) -> None:
