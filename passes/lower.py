@@ -178,8 +178,9 @@ def _dispatch_stack(
         size = e.mul(plan.byte_elements(e, slots), plan.sharing.workers)
         results.append((ir.RankedTensorType.get([dynamic], element("i8")), [size]))
     shared = words(plan) * LINE
-    control = zeros(shared) if shared else None
-    return dispatch(name, steps, arguments, results, control)
+    if not shared:
+        return dispatch(name, steps, arguments, results)
+    return dispatch(name, steps, arguments, results, [(zeros(shared), [])])
 
 
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:

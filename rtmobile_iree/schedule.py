@@ -1,4 +1,4 @@
-"""What a CPU kernel may choose, and what is legal on a target. Data only; the tuner varies it.
+"""What a kernel may choose, and what is legal on a target. Data only; the tuner varies it.
 
 A schedule never changes what is computed, up to the rounding of reordered sums and the error it
 allows the activations.
@@ -127,3 +127,57 @@ class Schedule:
     def column_unroll(self, sums: int) -> int:
         """Columns an inner loop takes at once: enough independent sums to hide FMA latency."""
         return max(1, min(FMA_IN_FLIGHT, self.accumulators) // sums)
+
+
+PERSISTENT, PER_STEP, AUTO = "persistent", "per-step", "auto"
+GPU_KERNELS = (AUTO, PERSISTENT, PER_STEP)
+
+
+def check_gpu_kernel(kernel: str) -> None:
+    """Raises an `InputError` unless it is one of GPU_KERNELS."""
+    if kernel not in GPU_KERNELS:
+        raise InputError(f"gpu kernel {kernel!r}; use one of {', '.join(GPU_KERNELS)}")
+
+
+@dataclass(frozen=True)
+class GpuSchedule:
+    """Choices of the GPU kernel builder.
+
+    Attributes:
+        kernel: of recurrent layers: "persistent", one workgroup runs all steps, states and sums in
+            shared memory; "per-step", a dispatch a step; "auto": persistent where it fits.
+        threads: most threads of a persistent workgroup.
+        step_threads: most threads of a workgroup of any other kernel.
+        units: hidden units of a workgroup in a step's kernel.
+        unroll: columns a loop over weights takes at once.
+        vector_tile: input vectors of a linear layer that share one load of its weights.
+        staged: whether a step's workgroup copies its input vectors to shared memory, where they
+            fit, before it multiplies.
+    """
+
+    kernel: str = AUTO
+    threads: int = 256
+    step_threads: int = 64
+    units: int = 64
+    unroll: int = 4
+    vector_tile: int = 4
+    staged: bool = False
+
+    def __post_init__(self) -> None:
+        check_gpu_kernel(self.kernel)
+        for name in ("threads", "step_threads"):
+            value = getattr(self, name)
+            if value < 1 or value & (value - 1):
+                raise TargetError(f"schedule: {name} = {value} is not a power of two")
+        for name in ("units", "unroll", "vector_tile"):
+            if getattr(self, name) < 1:
+                raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
+
+    def check_threads(self, most: int) -> None:
+        """Raises a `TargetError` where a target's workgroups have fewer threads."""
+        for name in ("threads", "step_threads"):
+            if getattr(self, name) > most:
+                raise TargetError(
+                    f"schedule: {name} = {getattr(self, name)}; the target's workgroups have at "
+                    f"most {most}"
+                )
