@@ -23,7 +23,8 @@ from rtmobile_iree.files import write_atomically
 from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
 from rtmobile_iree.speech.decode import Decoding
 
-SCHEMA = "1"
+SCHEMA = 1
+KEY = "rtmobile"
 KEPT, VALUES = "/kept", "/values"
 # below this share of weights kept, bits and values are smaller than all values, f16 too
 SPARSE = 0.9
@@ -65,13 +66,14 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint, half: bool = False
     arrays["decoding.transition"] = decoding.log_transition.astype("f4")
     metadata = {
         "schema": SCHEMA,
-        "model": json.dumps(asdict(checkpoint.config)),
-        "prior_scale": repr(decoding.prior_scale),
-        "acoustic_scale": repr(decoding.acoustic_scale),
-        "folding": json.dumps(dict(checkpoint.folding)),
-        "notes": json.dumps(checkpoint.notes),
+        "model": asdict(checkpoint.config),
+        "prior_scale": decoding.prior_scale,
+        "acoustic_scale": decoding.acoustic_scale,
+        "folding": dict(checkpoint.folding),
+        "notes": checkpoint.notes,
     }
-    write_atomically(path, save(arrays, metadata))
+    # one key: safetensors writes several in any order, and equal models should give equal files
+    write_atomically(path, save(arrays, {KEY: json.dumps(metadata)}))
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -85,9 +87,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path}: no such checkpoint; make one with `rtmobile train`")
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
+    except (SafetensorError, ValueError) as error:
         raise InputError(f"{path}: no safetensors file ({error})") from error
     if metadata.get("schema") != SCHEMA:
         raise InputError(f"{path}: a safetensors file, but no checkpoint of `rtmobile train`")
@@ -98,20 +100,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path}: a damaged checkpoint ({reason}); train it again") from error
 
 
-def _restore(metadata: Mapping[str, str], arrays: dict[str, np.ndarray]) -> Checkpoint:
-    config = pydantic.TypeAdapter(ModelConfig).validate_json(metadata["model"])
+def _restore(metadata: Mapping[str, Any], arrays: dict[str, np.ndarray]) -> Checkpoint:
+    config = pydantic.TypeAdapter(ModelConfig).validate_python(metadata["model"])
     module = PhoneGRU(config)
     decoding = Decoding(
         arrays.pop("decoding.prior"),
         arrays.pop("decoding.transition"),
-        prior_scale=float(metadata["prior_scale"]),
-        acoustic_scale=float(metadata["acoustic_scale"]),
+        prior_scale=metadata["prior_scale"],
+        acoustic_scale=metadata["acoustic_scale"],
     )
     shapes = {name: tensor.shape for name, tensor in module.state_dict().items()}
     state = {name: torch.from_numpy(_whole(name, s, arrays)) for name, s in shapes.items()}
     module.load_state_dict(state)
-    folding = json.loads(metadata["folding"])
-    return Checkpoint(module.eval(), decoding, folding, json.loads(metadata["notes"]))
+    return Checkpoint(module.eval(), decoding, metadata["folding"], metadata["notes"])
 
 
 def _stored(name: str, values: np.ndarray) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ by dropping repeats, then blanks; the beam adds up the paths of the same phones.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -64,9 +65,14 @@ def beam_search(scores: np.ndarray, beam: int = BEAM, floor: float = FLOOR) -> l
             for phone in likely:
                 before = in_blank if prefix and phone == prefix[-1] else both
                 _add(ends[(*prefix, phone)], 1, before + step[phone])
-        best = sorted(ends.items(), key=lambda item: -np.logaddexp(*item[1]))[:beam]
+        best = sorted(ends.items(), key=lambda item: -_total(item[1]))[:beam]
         alive = {prefix: (pair[0], pair[1]) for prefix, pair in best}
-    return list(max(alive, key=lambda prefix: np.logaddexp(*alive[prefix])))
+    best_prefix = max(alive.items(), key=lambda item: _total(item[1]))[0]
+    return list(best_prefix)
+
+
+def _total(pair: Sequence[float]) -> float:
+    return float(np.logaddexp(pair[0], pair[1]))
 
 
 def _add(pair: list[float], end: int, value: float) -> None:

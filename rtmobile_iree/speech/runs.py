@@ -85,9 +85,7 @@ def train_pruned(
     pruner = make_pruner(module)
     subject = _subject(dataset, recipe, seed, subject) | {"start": start.notes}
     examples = _examples(dataset.split("train"), config)
-    task = Task(
-        module, examples, recipe, seed, subject, teacher=start.module.eval(), pruner=pruner
-    )
+    task = Task(module, examples, recipe, seed, subject, teacher=start.module.eval(), pruner=pruner)
     Run(task, folder, progress).finish()
     notes = _notes(subject, module, dataset, start.decoding)
     return replace(start, module=module, notes=notes)
@@ -105,9 +103,7 @@ def new_module(config: ModelConfig, seed: int) -> PhoneGRU:
         return PhoneGRU(config)
 
 
-def evaluate(
-    module: PhoneGRU, dataset: Dataset, items: Sequence[Item], decoding: Decoding
-) -> PER:
+def evaluate(module: PhoneGRU, dataset: Dataset, items: Sequence[Item], decoding: Decoding) -> PER:
     """PER of a module in eval mode."""
     return score(dataset, module_scores(module, items), module.config, decoding)
 
