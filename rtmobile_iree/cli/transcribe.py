@@ -28,10 +28,10 @@ def transcribe(
     import rtmobile_iree as rt
     from rtmobile_iree.speech.checkpoint import load_checkpoint
     from rtmobile_iree.speech.online import file_blocks, pcm_blocks
-    from rtmobile_iree.speech.transcribe import SHIPPED, shipped_checkpoint
+    from rtmobile_iree.speech.shipped import DEFAULT, shipped_checkpoint
     from rtmobile_iree.speech.transcribe import transcribe as phones_of
 
-    trained = load_checkpoint(checkpoint or shipped_checkpoint(SHIPPED[-1]))
+    trained = load_checkpoint(checkpoint or shipped_checkpoint(DEFAULT))
     module = trained.module
     with err.status("compiling"):
         compiled = rt.load(program) if program else rt.compile(module, module.example_inputs())

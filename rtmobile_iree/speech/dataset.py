@@ -89,9 +89,16 @@ def fold(corpus: Corpus, phones: list[str]) -> list[str]:
 
 
 def open_dataset(
-    folder: str | Path, on_bad: OnBad = "stop", progress: Progress = lambda line: None
+    folder: str | Path,
+    on_bad: OnBad = "stop",
+    progress: Progress = lambda line: None,
+    *,
+    cache: bool = True,
 ) -> Dataset:
     """Opens a corpus; computes its frames, or takes those of the cache.
+
+    Args:
+        cache: False leaves the folder as it is.
 
     Raises:
         InputError: as `open_corpus`; a recording shorter than one window.
@@ -100,15 +107,21 @@ def open_dataset(
     corpus = open_corpus(folder, on_bad)
     path = Path(folder) / CACHE
     source = _digest(corpus)
-    cached = _read_cache(path, source)
+    cached = _read_cache(path, source) if cache else None
     if cached is None:
         progress(f"computing frames of {len(corpus.utterances):,} recordings")
-        each = [_frames(utterance) for utterance in corpus.utterances]
-        cached = np.concatenate(each), np.array([len(frames) for frames in each])
-        _write_cache(path, source, *cached)
+        cached = _all_frames(corpus)
+        if cache:
+            _write_cache(path, source, *cached)
     frames, lengths = cached
     parts = np.split(frames, np.cumsum(lengths)[:-1])
     return Dataset(corpus, tuple(map(Item, parts, corpus.utterances)))
+
+
+def _all_frames(corpus: Corpus) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of all utterances one after the other, and how many each has."""
+    each = [_frames(utterance) for utterance in corpus.utterances]
+    return np.concatenate(each), np.array([len(frames) for frames in each])
 
 
 def _frames(utterance: Utterance) -> np.ndarray:

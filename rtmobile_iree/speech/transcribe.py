@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,17 +19,6 @@ from rtmobile_iree.streaming import Stream
 
 if TYPE_CHECKING:
     from rtmobile_iree.program import Program
-
-SHIPPED = ("dense", "pruned-10x")
-
-
-def shipped_checkpoint(name: str) -> Path:
-    """A trained model that comes with the package, one of `SHIPPED`.
-
-    They are trained on recordings under CC-BY-SA 3.0; see `speech/checkpoints/README.md`.
-    """
-    path = resources.files("rtmobile_iree.speech") / "checkpoints" / f"{name}.safetensors"
-    return Path(str(path))
 
 
 def check_program(program: Program, config: ModelConfig) -> None:
