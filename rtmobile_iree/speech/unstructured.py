@@ -66,6 +66,10 @@ class UnstructuredPruner:
         self._done += 1
         self._guard.keep()
 
+    def residuals(self) -> dict[str, float]:
+        """None: there is no way towards the structure."""
+        return {}
+
     def finalize(self) -> None:
         """Takes the masks off."""
         for weight in reversed(self._weights):
