@@ -16,7 +16,7 @@ import typer
 # each command adds itself to `app`; --help lists them in this order
 # isort: off
 from rtmobile_iree.cli import demo, train, prune, compile, run, stream, bench  # noqa: F401
-from rtmobile_iree.cli import transcribe, eval, inspect, package, doctor  # noqa: F401
+from rtmobile_iree.cli import transcribe, eval, inspect, package, doctor, corpus  # noqa: F401
 
 # isort: on
 from rtmobile_iree.cli.common import app
