@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import random
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 
@@ -70,7 +72,7 @@ def split_groups(
     test_share: float = 0.2,
     seed: int = 0,
 ) -> list[Split]:
-    """Deals whole groups, shuffled, each to the split that lacks most of its share.
+    """Deals whole groups, shuffled; each to the split that lacks most of its share of that size.
 
     Args:
         grouped: as `groups` gives them.
@@ -81,23 +83,20 @@ def split_groups(
     """
     splits: list[Split] = ["train"] * len(weights)
     total = sum(weights)
-    shares: dict[Split, float] = {
-        "train": 1 - valid_share - test_share,
-        "valid": valid_share,
-        "test": test_share,
-    }
-    dealt: dict[Split, float] = dict.fromkeys(shares, 0.0)
+    shares = _shares(valid_share, test_share)
     order = sorted(grouped)
     random.Random(seed).shuffle(order)
     order.sort(key=lambda group: not set(group) & set(test))  # stable: those that must, first
+    dealt: Counter[tuple[int, Split]] = Counter()
     for group in order:
         weight = sum(weights[number] for number in group)
-        split = min(shares, key=lambda name: dealt[name] / shares[name])
+        size = math.frexp(weight)[1]
+        split = min(shares, key=lambda name: dealt[size, name] / shares[name])
         if set(group) & set(test):
             split = "test"
         elif weight > min(valid_share, test_share) * total / 4:
             split = "train"
-        dealt[split] += weight
+        dealt[size, split] += weight
         for number in group:
             splits[number] = split
     return splits
@@ -110,6 +109,10 @@ def unlike(candidates: Iterable[Words], others: Sequence[Words]) -> list[Words]:
         for words in dict.fromkeys(candidates)
         if not any(are_alike(words, other) for other in others)
     ]
+
+
+def _shares(valid: float, test: float) -> dict[Split, float]:
+    return {"train": 1 - valid - test, "valid": valid, "test": test}
 
 
 def _runs(words: Words) -> set[Words]:
