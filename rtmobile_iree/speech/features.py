@@ -137,14 +137,22 @@ def log_mel(samples: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     Raises:
         InputError: another shape or rate, too few samples, or NaN or infinite ones.
     """
+    frames = raw_log_mel(samples, rate_hz)
+    deviation = np.maximum(frames.std(axis=0), MIN_DEVIATION)
+    return ((frames - frames.mean(axis=0)) / deviation).astype(np.float32)
+
+
+def raw_log_mel(samples: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    """Log-mel frames as they are, for models that normalise them themselves.
+
+    Arguments, shape and errors as `log_mel`'s.
+    """
     samples = np.asarray(samples)
     check_samples(samples, rate_hz)
     bank = filter_bank(BANDS)
     bank.accept_waveform(rate_hz, (samples.astype(np.float32) * PCM_SCALE).tolist())
     bank.input_finished()
-    frames = np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)])
-    deviation = np.maximum(frames.std(axis=0), MIN_DEVIATION)
-    return ((frames - frames.mean(axis=0)) / deviation).astype(np.float32)
+    return np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)]).astype(np.float32)
 
 
 def filter_bank(bands: int) -> Any:
