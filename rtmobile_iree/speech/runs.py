@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from rtmobile_iree.prune.phases import Phase
 from rtmobile_iree.prune.pruner import BSPPruner
 from rtmobile_iree.prune.recipe import Recipe
 from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
@@ -52,9 +54,10 @@ def train_dense(
 
     subject = _subject(dataset, recipe, seed, "dense")
     task = Task(module, _examples(train, config), recipe, seed, subject, validate)
-    Run(task, folder, progress).finish()
+    run = Run(task, folder, progress)
+    run.finish()
     decoding = tune_decoding(module, dataset, valid, decoding)
-    notes = _notes(subject, module, dataset, decoding)
+    notes = _notes(subject, module, dataset, decoding, run.at.step)
     return Checkpoint(module, decoding, dataset.corpus.folding, notes)
 
 
@@ -67,6 +70,7 @@ def train_pruned(
     seed: int,
     folder: Path,
     progress: Progress = lambda line: None,
+    at_stage: Callable[[Phase, Checkpoint], None] | None = None,
 ) -> Checkpoint:
     """Prunes a trained model while it trains on; goes on where a run in `folder` was stopped.
 
@@ -74,6 +78,8 @@ def train_pruned(
         start: is left as it is, and is the teacher where the recipe distills.
         make_pruner: puts a pruner on a module; refuses what does not fit before the first step.
         subject: plain JSON that names what it does.
+        at_stage: gets the model as it is after each stage's retraining; again, where a run that
+            was stopped goes on from before it.
 
     Raises:
         InputError, DivergenceError: as `train_dense`; a corpus with other phones.
@@ -81,14 +87,26 @@ def train_pruned(
     """
     check_phones(dataset, start.config)
     module = copy.deepcopy(start.module)
+    module.dropout.p = module.gru.dropout = recipe.dropout
     config = start.config
     pruner = make_pruner(module)
     subject = _subject(dataset, recipe, seed, subject) | {"start": start.notes}
     examples = _examples(dataset.split("train"), config)
-    task = Task(module, examples, recipe, seed, subject, teacher=start.module.eval(), pruner=pruner)
-    Run(task, folder, progress).finish()
-    notes = _notes(subject, module, dataset, start.decoding)
-    return replace(start, module=module, notes=notes)
+
+    def finished(model: PhoneGRU) -> Checkpoint:
+        notes = _notes(subject, model, dataset, start.decoding, run.at.step)
+        return replace(start, module=model, notes=notes)
+
+    def snapshot(phase: Phase) -> None:
+        if at_stage is not None:
+            at_stage(phase, finished(plain_copy(module)))
+
+    task = Task(
+        module, examples, recipe, seed, subject,
+        teacher=start.module.eval(), pruner=pruner, at_stage=snapshot,
+    )  # fmt: skip
+    run = Run(task, folder, progress)
+    return finished(run.finish())
 
 
 def prune_by_recipe(prune_recipe: Recipe) -> Callable[[PhoneGRU], Pruner]:
@@ -101,6 +119,14 @@ def new_module(config: ModelConfig, seed: int) -> PhoneGRU:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PhoneGRU(config)
+
+
+def plain_copy(module: PhoneGRU) -> PhoneGRU:
+    """A module of its own, in eval mode, with the weights as they are under masks."""
+    copied = PhoneGRU(module.config)
+    weights = {name: attrgetter(name)(module).detach() for name in copied.state_dict()}
+    copied.load_state_dict(weights)
+    return copied.eval()
 
 
 def evaluate(module: PhoneGRU, dataset: Dataset, items: Sequence[Item], decoding: Decoding) -> PER:
@@ -146,7 +172,7 @@ def _subject(
 
 
 def _notes(
-    subject: dict[str, Any], module: PhoneGRU, dataset: Dataset, decoding: Decoding
+    subject: dict[str, Any], module: PhoneGRU, dataset: Dataset, decoding: Decoding, steps: int
 ) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     kept, weights = kept_weights(module)
@@ -154,4 +180,4 @@ def _notes(
         split: asdict(evaluate(module, dataset, dataset.split(split), decoding))
         for split in ("valid", "test")
     }
-    return {**subject, "kept": kept, "weights": weights, "per": per}
+    return {**subject, "steps": steps, "kept": kept, "weights": weights, "per": per}

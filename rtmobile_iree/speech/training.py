@@ -62,6 +62,7 @@ class Task:
         validate: PER in percent of the module as it is, on `valid`; None: the loss alone is told.
         teacher: the dense model, where the recipe distills.
         pruner: sets phases and masks; None in a dense run.
+        at_stage: called with the phase that has just ended under a mask, the module in eval mode.
     """
 
     module: PhoneGRU
@@ -72,6 +73,7 @@ class Task:
     validate: Callable[[], float] | None = None
     teacher: PhoneGRU | None = None
     pruner: Pruner | None = None
+    at_stage: Callable[[Phase], None] = lambda phase: None
 
 
 @dataclass
@@ -175,14 +177,21 @@ class Run:
                 f"is in {self.folder}; lower learning_rate ({task.recipe.learning_rate:g}) or clip"
             )
         self.optimizer.step()
-        phase = pruner.phase if pruner else None
-        if pruner:
-            pruner.step(loss)
-        same = pruner is None or pruner.phase == phase
-        self.at = replace(
-            self.at, step=self.at.step + 1, in_phase=self.at.in_phase + 1 if same else 0
-        )
+        self.at = replace(self.at, step=self.at.step + 1, in_phase=self.at.in_phase + 1)
+        if pruner is not None and not self._advance(pruner, loss):
+            self.at = replace(self.at, in_phase=0)
         return loss.item()
+
+    def _advance(self, pruner: Pruner, loss: Tensor) -> bool:
+        """The pruner's part of a step; whether its phase goes on."""
+        phase = pruner.phase
+        pruner.step(loss)
+        if pruner.phase == phase:
+            return True
+        if not phase.sets_masks:
+            self.task.module.eval()
+            self.task.at_stage(phase)
+        return False
 
     def _teacher_scores(self, batch: Batch) -> Tensor | None:
         teacher = self.task.teacher
