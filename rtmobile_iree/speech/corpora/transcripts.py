@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import math
 import random
 import re
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 
@@ -63,14 +65,14 @@ def groups(transcripts: Sequence[Words]) -> list[list[int]]:
 
 
 def split_groups(
-    grouped: Sequence[Sequence[int]],
+    grouped: Sequence[list[int]],
     weights: Sequence[float],
     test: Collection[int] = (),
     valid_share: float = 0.1,
     test_share: float = 0.2,
     seed: int = 0,
 ) -> list[Split]:
-    """Deals whole groups, shuffled, each to the split that lacks most of its share.
+    """Deals whole groups, shuffled; each to the split that lacks most of its share of that size.
 
     Args:
         grouped: as `groups` gives them.
@@ -81,23 +83,20 @@ def split_groups(
     """
     splits: list[Split] = ["train"] * len(weights)
     total = sum(weights)
-    shares: dict[Split, float] = {
-        "train": 1 - valid_share - test_share,
-        "valid": valid_share,
-        "test": test_share,
-    }
-    dealt: dict[Split, float] = dict.fromkeys(shares, 0.0)
+    shares = _shares(valid_share, test_share)
     order = sorted(grouped)
     random.Random(seed).shuffle(order)
     order.sort(key=lambda group: not set(group) & set(test))  # stable: those that must, first
+    dealt: defaultdict[tuple[int, Split], float] = defaultdict(float)
     for group in order:
         weight = sum(weights[number] for number in group)
-        split = min(shares, key=lambda name: dealt[name] / shares[name])
+        size = math.frexp(weight)[1]
+        split = min(shares, key=lambda name: dealt[size, name] / shares[name])
         if set(group) & set(test):
             split = "test"
         elif weight > min(valid_share, test_share) * total / 4:
             split = "train"
-        dealt[split] += weight
+        dealt[size, split] += weight
         for number in group:
             splits[number] = split
     return splits
@@ -105,11 +104,22 @@ def split_groups(
 
 def unlike(candidates: Iterable[Words], others: Sequence[Words]) -> list[Words]:
     """The candidates, each once, that are like none of the others."""
+    return [words for words in dict.fromkeys(candidates) if not leaks([words], others)]
+
+
+def leaks(train: Iterable[Words], held_out: Iterable[Words]) -> list[tuple[Words, Words]]:
+    """Pairs of a training transcript and one of another split that are alike."""
+    others = list(dict.fromkeys(held_out))
     return [
-        words
-        for words in dict.fromkeys(candidates)
-        if not any(are_alike(words, other) for other in others)
+        (words, other)
+        for words in dict.fromkeys(train)
+        for other in others
+        if are_alike(words, other)
     ]
+
+
+def _shares(valid: float, test: float) -> dict[Split, float]:
+    return {"train": 1 - valid - test, "valid": valid, "test": test}
 
 
 def _runs(words: Words) -> set[Words]:
