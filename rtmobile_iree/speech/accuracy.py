@@ -80,7 +80,7 @@ def run_table(settings: Settings, path: Path, seeds: int, jobs: int) -> list[Cel
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         running: set[Future[None]] = set()
         while todo or running:
-            while todo and len(running) < jobs and _may_start(todo[0], done, running):
+            while todo and len(running) < jobs and _may_start(todo[0], done):
                 running.add(pool.submit(run_job, settings, todo.pop(0)))
             finished, running = wait(running, LOOK_S, FIRST_COMPLETED)
             for future in finished:
@@ -91,7 +91,7 @@ def run_table(settings: Settings, path: Path, seeds: int, jobs: int) -> list[Cel
     return done
 
 
-def _may_start(job: Job, done: Sequence[Cell], running: set[Future[None]]) -> bool:
+def _may_start(job: Job, done: Sequence[Cell]) -> bool:
     """Whether the dense model a job starts from is there, so that no two runs train it."""
     return job.method == "dense" or any(
         cell.method == "dense" and cell.seed == job.seed for cell in done

@@ -24,8 +24,8 @@ RATES = (
 )  # fmt: skip
 # the same rates as stages of two runs
 CHAINS = (
-    Chain((10.0, 16.0), (1.25, 2.0, 5.0, 16.0)),
-    Chain((10.0, 20.0), (8.0, 10.0, 16.0, 20.0)),
+    Chain((4.0, 10.0, 16.0), (1.25, 2.0, 5.0, 16.0)),
+    Chain((4.0, 10.0, 20.0), (8.0, 10.0, 16.0, 20.0)),
 )
 CHAINED: tuple[Method, ...] = ("admm", "rows-columns")
 

@@ -109,8 +109,8 @@ def _notes(subject: dict[str, Any]) -> list[str]:
     return [
         f"ADMM, each stage: {effort['admm']:,} optimizer steps towards the structure and "
         f"{effort['retrain']:,} under the mask. Two runs go through all rates, each from the one "
-        "before: columns 10, 16, then rows 1.25, 2, 5, 16; and columns 10, 20, then rows 8, 10, "
-        "16, 20. One-shot and unstructured pruning set their masks at once, and retrain "
+        "before: columns 4, 10, 16, then rows 1.25, 2, 5, 16; and columns 4, 10, 20, then rows 8, "
+        "10, 16, 20. One-shot and unstructured pruning set their masks at once, and retrain "
         f"{effort['admm'] + effort['retrain']:,} steps for columns and as many for rows; the list "
         "below has everyone's steps. "
         f"Distillation from the dense model, all methods: {subject['prune']['distill']:g}. Rates "

@@ -39,11 +39,11 @@ class Effort:
         settings: the rest of ADMM's, see `rt.Recipe`.
     """
 
-    admm: int = 300
-    retrain: int = 600
+    admm: int = 240
+    retrain: int = 560
     settings: dict[str, float] = field(
         default_factory=lambda: {
-            "project_every": 50, "rho": 3e-3, "rho_growth": 2.0, "rho_max": 1.0,
+            "project_every": 40, "rho": 3e-3, "rho_growth": 2.0, "rho_max": 1.0,
         }
     )  # fmt: skip
 

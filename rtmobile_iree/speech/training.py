@@ -28,6 +28,7 @@ from rtmobile_iree.speech.recipe import TrainRecipe
 
 STATE, LOG = "state.pt", "log.jsonl"
 SAVE_EVERY_S = 20.0
+ADMM_PACE = 0.4
 Progress = Callable[[str], None]
 State = dict[str, Any]
 
@@ -202,12 +203,13 @@ class Run:
         return scores.clone()
 
     def _pace(self) -> float:
-        """Share of the highest learning rate: a rise and a cosine; flat where ADMM works."""
+        """Share of the highest learning rate: a rise and a cosine; flat and low where ADMM works,
+        which has to keep what the model knows."""
         pruner, recipe = self.task.pruner, self.task.recipe
         if pruner is None:
             return _rise_and_fall(self.at.step / self.steps, recipe.warm_up)
         if pruner.phase.sets_masks or pruner.done:
-            return 1.0
+            return ADMM_PACE
         return _rise_and_fall(self.at.in_phase / pruner.phase.steps, 0.0)
 
     def _where(self) -> str:
