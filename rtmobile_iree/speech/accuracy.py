@@ -73,6 +73,7 @@ def run_table(settings: Settings, path: Path, seeds: int, jobs: int) -> list[Cel
     subject = subject_of(settings)
     done = read_results(path, subject)
     every = jobs_of(seeds)
+    done += _new_cells(settings.work, every, done)
     have = {cell.key for cell in done}
     todo = [job for job in every if not have.issuperset(job.keys)]
     write_results(path, subject, done)
