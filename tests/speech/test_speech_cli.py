@@ -132,6 +132,13 @@ def test_eval_of_a_checkpoint_and_of_a_module(capsys, tones, files):
     assert again[:2] == (0, out)
 
 
+def test_a_checkpoint_is_a_model_to_compile(capsys, files, tmp_path):
+    made = tmp_path / "made.vmfb"
+    code, _, err = run(capsys, "compile", files / "model.safetensors", "--output", made)
+    assert code == 0, err
+    assert made.read_bytes() == (files / "model.vmfb").read_bytes()
+
+
 def test_train_and_prune(capsys, tones, tmp_path):
     (tmp_path / "dense.yaml").write_text(DENSE)
     (tmp_path / "prune.yaml").write_text(PRUNE)
