@@ -85,7 +85,10 @@ def run_table(settings: Settings, path: Path, seeds: int, jobs: int) -> list[Cel
                 running.add(pool.submit(run_job, settings, todo.pop(0)))
             finished, running = wait(running, LOOK_S, FIRST_COMPLETED)
             for future in finished:
-                future.result()
+                if isinstance(error := future.exception(), RTMobileError):
+                    typer.echo(f"failed, its cells stay missing: {error}", err=True)
+                elif error is not None:
+                    raise error
             if new := _new_cells(settings.work, every, done):
                 done += new
                 write_results(path, subject, done)

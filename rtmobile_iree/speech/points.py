@@ -15,7 +15,7 @@ from rtmobile_iree.speech.checkpoint import Checkpoint, load_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, open_dataset
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import prune_by_recipe, train_pruned
-from rtmobile_iree.speech.training import Progress, Pruner
+from rtmobile_iree.speech.task import Progress, Pruner
 from rtmobile_iree.speech.unstructured import UnstructuredPruner
 
 Method = Literal["admm", "one-shot", "unstructured", "rows-columns"]

@@ -5,28 +5,31 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from rtmobile_iree.errors import DivergenceError
 from rtmobile_iree.prune.phases import Phase
 from rtmobile_iree.prune.pruner import BSPPruner
 from rtmobile_iree.prune.recipe import Recipe
-from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
+from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU, plain_copy
 from rtmobile_iree.speech.batches import Example
-from rtmobile_iree.speech.checkpoint import Checkpoint
+from rtmobile_iree.speech.checkpoint import Checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, Item
 from rtmobile_iree.speech.decode import Decoding, estimate_decoding
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.scoring import PER, check_phones, module_scores, score
-from rtmobile_iree.speech.training import Progress, Pruner, Run, Task
+from rtmobile_iree.speech.task import Progress, Pruner, Task
+from rtmobile_iree.speech.training import Run
 
 # what is tried on `valid` once a dense model is trained
 PRIOR_SCALES = (0.0, 0.3, 0.6)
 ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0)
+# what a run that diverged leaves in its folder
+LAST_GOOD = "last-good.safetensors"
 
 
 def train_dense(
@@ -55,7 +58,7 @@ def train_dense(
     subject = _subject(dataset, recipe, seed, "dense")
     task = Task(module, _examples(train, config), recipe, seed, subject, validate)
     run = Run(task, folder, progress)
-    run.finish()
+    _finish(run, Checkpoint(module, decoding, dataset.corpus.folding, subject))
     decoding = tune_decoding(module, dataset, valid, decoding)
     notes = _notes(subject, module, dataset, decoding, run.at.step)
     return Checkpoint(module, decoding, dataset.corpus.folding, notes)
@@ -106,7 +109,7 @@ def train_pruned(
         teacher=start.module.eval(), pruner=pruner, at_stage=snapshot,
     )  # fmt: skip
     run = Run(task, folder, progress)
-    return finished(run.finish())
+    return finished(_finish(run, replace(start, notes=subject)))
 
 
 def prune_by_recipe(prune_recipe: Recipe) -> Callable[[PhoneGRU], Pruner]:
@@ -119,14 +122,6 @@ def new_module(config: ModelConfig, seed: int) -> PhoneGRU:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return PhoneGRU(config)
-
-
-def plain_copy(module: PhoneGRU) -> PhoneGRU:
-    """A module of its own, in eval mode, with the weights as they are under masks."""
-    copied = PhoneGRU(module.config)
-    weights = {name: attrgetter(name)(module).detach() for name in copied.state_dict()}
-    copied.load_state_dict(weights)
-    return copied.eval()
 
 
 def evaluate(module: PhoneGRU, dataset: Dataset, items: Sequence[Item], decoding: Decoding) -> PER:
@@ -153,6 +148,19 @@ def kept_weights(module: PhoneGRU) -> tuple[int, int]:
     """Recurrent weights that are not 0, and all of them; biases do not count."""
     matrices = [p for name, p in module.gru.named_parameters() if name.startswith("weight")]
     return sum(int((m != 0).sum()) for m in matrices), sum(m.numel() for m in matrices)
+
+
+def _finish(run: Run, like: Checkpoint) -> PhoneGRU:
+    """Trains to the end; where it diverges, the last good model is kept as a checkpoint."""
+    try:
+        return run.finish()
+    except DivergenceError as error:
+        good = run.last_good()
+        if good is None:
+            raise
+        path = run.folder / LAST_GOOD
+        save_checkpoint(path, replace(like, module=good))
+        raise DivergenceError(f"{error}; the last good model is {path}") from error
 
 
 def _examples(items: Sequence[Item], config: ModelConfig) -> list[Example]:

@@ -159,10 +159,10 @@ def test_bad_files_stop_training_or_are_left_out(capsys, make_tones, tmp_path):
     (folder / "u3.wav").write_bytes((folder / "u3.wav").read_bytes()[:500])
     (tmp_path / "dense.yaml").write_text(DENSE)
     command = ("train", "--corpus", folder, "--recipe", tmp_path / "dense.yaml", "-o")
-    code, _, err = run(capsys, *command, tmp_path / "run")
+    code, _, err = run(capsys, *command, tmp_path / "run", "--on-bad", "stop")
     assert code == 1
     assert "u3.wav" in err
-    code, _, err = run(capsys, *command, tmp_path / "run", "--on-bad", "skip")
+    code, _, err = run(capsys, *command, tmp_path / "run")
     assert code == 0
     assert f"left out: {folder / 'u3.wav'}" in err
 

@@ -135,8 +135,10 @@ def test_a_diverging_run_says_where_and_keeps_its_state(
     trained, dataset, recipe, tmp_path, monkeypatch
 ):
     bad = with_bad_frames(dataset)
+    kept = tmp_path / "pruned" / "last-good.safetensors"
     with pytest.raises(DivergenceError, match=r"columns 3x: admm, step \d"):
         pruned(trained, bad, recipe, tmp_path / "pruned")
+    assert evaluate(load_checkpoint(kept).module, dataset, dataset.items, trained.decoding)
     monkeypatch.setattr("rtmobile_iree.speech.acoustic.PhoneGRU.set_normalisation", lambda *_: None)
     with pytest.raises(DivergenceError, match=r"epoch 1, step \d of 96: the loss is nan"):
         train_dense(bad, recipe, 0, tmp_path / "dense")
