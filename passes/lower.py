@@ -133,7 +133,7 @@ def _lower_stack(
         Binding(f32, *plan.most_scratch(), False),
     ]
     if plan.byte_pitch:
-        per_slot, fixed = plan.batch * plan.byte_pitch, plan.staging
+        per_slot, fixed = plan.most_bytes()
         most = (plan.sharing.workers * per_slot, plan.sharing.workers * fixed)
         bindings.append(Binding(element("i8"), *most, False))
 

@@ -36,14 +36,18 @@ class IntegerDot:
         intrinsic: LLVM's name of it.
         lanes: i32 lanes of the register.
         zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
-        compress: LLVM's intrinsic that moves the chosen bytes of 64 together; None where there is
-            none, and kept columns are gathered one by one.
+        move: how inputs are moved together, see `passes/kernels/staging.py`.
     """
 
     intrinsic: str
     lanes: int
     zero_point: int
-    compress: str | None = None
+    move: str = "gather"
+
+    @property
+    def by_lane(self) -> bool:
+        """Whether it multiplies by four bytes of one lane of a register."""
+        return self.move == "lookup"
 
     def lanes_a_row(self, height: int) -> int:
         """Lanes that a row of a panel takes: several where its rows are fewer than the lanes."""
@@ -59,18 +63,18 @@ def integer_dot(name: str, lanes: int) -> IntegerDot:
     if name not in INTEGER_DOTS:
         known = ", ".join(INTEGER_DOTS)
         raise TargetError(f"schedule: integer_dot = {name}; use one of {known}")
-    intrinsic, sizes, zero_point, compress = INTEGER_DOTS[name]
+    intrinsic, sizes, zero_point, move = INTEGER_DOTS[name]
     if lanes not in sizes:
         raise TargetError(f"schedule: {name} has no form with {lanes} lanes, only {sizes}")
-    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, compress)
+    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, move)
 
 
 VPDPBUSD = ("llvm.x86.avx512.vpdpbusd.{bits}", (4, 8, 16), 128)
-# name -> intrinsic, lanes there are forms for, zero point, compress
-INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str | None]] = {
-    "vpdpbusd": (*VPDPBUSD, None),
-    "vpdpbusd-vbmi2": (*VPDPBUSD, "llvm.x86.avx512.mask.compress.v64i8"),
-    "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, None),
+# name -> intrinsic, lanes there are forms for, zero point, how inputs are moved together
+INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str]] = {
+    "vpdpbusd": (*VPDPBUSD, "gather"),
+    "vpdpbusd-vbmi2": (*VPDPBUSD, "compress"),
+    "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, "lookup"),
 }
 
 

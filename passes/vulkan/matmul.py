@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from rtmobile_iree.passes.kernels.control import compare, when
 from rtmobile_iree.passes.kernels.dispatch import Count
+from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool, Lanes
 from rtmobile_iree.passes.vulkan.products import lane_sums, write_lane

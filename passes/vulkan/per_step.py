@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtmobile_iree.passes.kernels.control import compare
+from rtmobile_iree.passes.kernels.emit import compare
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants
 from rtmobile_iree.passes.vulkan.products import Place, as_index, lane_sums, write_lane

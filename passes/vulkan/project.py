@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from rtmobile_iree.passes.kernels.cells import Layer
-from rtmobile_iree.passes.kernels.control import compare, when
+from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool
 from rtmobile_iree.passes.vulkan.products import as_index, lane_sums, write_lane
