@@ -36,7 +36,7 @@ class LowerVulkanPass:
     """Lowers packed ops to dispatches of SPIR-V kernels.
 
     Attributes:
-        kernel, threads, step_threads, units, unroll, vector_tile, staged: see `GpuSchedule`.
+        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -48,8 +48,9 @@ class LowerVulkanPass:
     kernel: str = AUTO
     threads: int = 256
     step_threads: int = 64
-    units: int = 64
+    units: int = 0
     unroll: int = 4
+    quads: int = 2
     vector_tile: int = 4
     staged: bool = False
     workgroup_threads: int = 256
@@ -65,17 +66,24 @@ class LowerVulkanPass:
             self.step_threads,
             self.units,
             self.unroll,
+            self.quads,
             self.vector_tile,
             self.staged,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]
+        stacks = {kind: chains(packed_ops(module, kind)) for kind in CELLS}
         lowering = Lowering(
-            block, schedule, self.shared_bytes, self.storage_f16, self.activation_error
+            block,
+            schedule,
+            self.shared_bytes,
+            self.storage_f16,
+            self.activation_error,
+            sum(map(len, stacks.values())),
         )
         with module.context, ir.Location.unknown():
-            for kind in CELLS:
-                for number, chain in enumerate(chains(packed_ops(module, kind))):
+            for kind, found in stacks.items():
+                for number, chain in enumerate(found):
                     lowering.stack(chain, kind, f"rtmobile_{kind}_{number}")
             for number, op in enumerate(packed_ops(module, "matmul")):
                 lowering.matmul(op, f"rtmobile_matmul_{number}")

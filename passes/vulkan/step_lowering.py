@@ -9,13 +9,14 @@ from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, 
 from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LanePool
+from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.step_loop import Carried, emit_loop
-from rtmobile_iree.passes.vulkan.step_plan import StepPlan, plan_steps
+from rtmobile_iree.passes.vulkan.step_plan import StepPlan, filling_units, plan_steps
 from rtmobile_iree.passes.vulkan.step_state import StepBuffers
+from rtmobile_iree.passes.vulkan.values import ROWS
 from torch_mlir import ir
 
 from rtmobile_iree.schedule import GpuSchedule
@@ -30,6 +31,7 @@ class StepLowering:
         shared_bytes: shared memory a workgroup may have.
         emit: an emitter; each kernel's has the workgroup's size.
         name: what the kernels' names begin with.
+        longest_run: dispatches of the loop's longest run.
     """
 
     block: ir.Block
@@ -38,16 +40,20 @@ class StepLowering:
     emit: ThreadEmitter
     stack: Stack
     name: str
+    longest_run: int
 
     def run(self) -> None:
         """Replaces the stack's ops."""
         stack, schedule = self.stack, self.schedule
-        pool = LanePool(stack.values)
-        plan = plan_steps(pool, stack, schedule.units, schedule.staged, self.shared_bytes)
+        quads = fitting_quads(stack.matrices, schedule.quads)
+        pool = LanePool(stack.values, quads)
+        rows = pool.quads * ROWS * schedule.step_threads
+        units = schedule.units or filling_units(stack, rows, self.shared_bytes)
+        plan = plan_steps(pool, stack, units, schedule.staged, self.shared_bytes)
         constants, others = pool_buffers(pool), None
         self._define_step(plan, constants)
         if stack.projected:
-            pool = LanePool(stack.values)
+            pool = LanePool(stack.values, quads)
             project = plan_project(pool, stack.layers)
             others = pool_buffers(pool)
             self._define_project(plan, project, others)
@@ -64,7 +70,7 @@ class StepLowering:
                 read = [units[0], *fixed_others]
                 return [*self._call("project", (d, steps), read, [h, y]), units, *cells]
 
-            results = emit_loop(stack, call)
+            results = emit_loop(stack, self.longest_run, call)
         replace_chain(stack.chain, results)
 
     def _call(
