@@ -1,7 +1,7 @@
 """MODEL of the command line: what names a model, and inputs for it.
 
-The shell's front door: `package.module:callable`, the path of a torch.export `.pt2`, or the path of
-an `.mlir` from torch-mlir.
+The shell's front door: `package.module:callable`, the path of a torch.export `.pt2`, of an `.mlir`
+from torch-mlir, or of a `.safetensors` checkpoint of `rtmobile train`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ from torch.export import ExportedProgram
 from rtmobile_iree.errors import InputError
 
 FILE_KINDS = (".pt2", ".mlir")
-FORMS = "package.module:callable, a torch.export .pt2 or an .mlir from torch-mlir"
+CHECKPOINT = ".safetensors"
+FORMS = (
+    "package.module:callable, a torch.export .pt2, an .mlir from torch-mlir or a .safetensors "
+    "checkpoint of rtmobile train"
+)
 DTYPES = {"f32": torch.float32, "f64": torch.float64, "i32": torch.int32, "i64": torch.int64}
 INPUT_FORM = re.compile(r"(\w+)\[([\w,\s]*)\]")
 
@@ -33,7 +37,7 @@ def load_model(spec: str) -> nn.Module | Path:
 
     Args:
         spec: `package.module:callable`, where the callable takes no arguments and returns an
-            nn.Module (or is one); or the path of a `.pt2` or `.mlir` file.
+            nn.Module (or is one); or the path of a `.pt2`, `.mlir` or `.safetensors` file.
 
     Raises:
         InputError: nothing of that name, or it is no module.
@@ -42,13 +46,13 @@ def load_model(spec: str) -> nn.Module | Path:
         if not Path(spec).is_file():
             raise InputError(f"{spec}: no such file")
         return Path(spec)
-    if ":" not in spec:
+    if ":" not in spec and Path(spec).suffix != CHECKPOINT:
         raise InputError(f"MODEL {spec!r} names no model; use {FORMS}")
     return load_module(spec)
 
 
 def load_module(spec: str) -> nn.Module:
-    """The nn.Module that `package.module:callable` or a `.pt2` file names.
+    """The nn.Module that `package.module:callable`, a `.pt2` or a `.safetensors` file names.
 
     The working folder is searched first.
 
@@ -58,17 +62,13 @@ def load_module(spec: str) -> nn.Module:
     """
     if Path(spec).suffix == ".pt2":
         return load_program(Path(spec)).module()
-    name, colon, attribute = spec.partition(":")
-    if not colon or Path(spec).suffix in FILE_KINDS:
+    if Path(spec).suffix == CHECKPOINT:
+        from rtmobile_iree.speech.checkpoint import load_checkpoint
+
+        return load_checkpoint(spec).module
+    if ":" not in spec or Path(spec).suffix in FILE_KINDS:
         raise InputError(f"MODEL {spec!r}: this command needs package.module:callable or a .pt2")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(name), attribute)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"MODEL {spec!r}: cannot import {name!r}: {error}") from error
-    except AttributeError as error:
-        raise InputError(f"MODEL {spec!r}: {name} has no {attribute!r}") from error
+    found = find_object(spec, "MODEL")
     if callable(found) and not isinstance(found, nn.Module):
         found = _call(found, spec)
     if not isinstance(found, nn.Module):
@@ -77,6 +77,28 @@ def load_module(spec: str) -> nn.Module:
     if found.training:
         raise InputError(f"MODEL {spec!r} is in training mode; have it return module.eval()")
     return found
+
+
+def find_object(spec: str, what: str) -> object:
+    """What `package.module:name` names; the working folder is searched first.
+
+    Args:
+        what: `spec` is called in an error.
+
+    Raises:
+        InputError: another form, or nothing of that name.
+    """
+    name, colon, attribute = spec.partition(":")
+    if not colon:
+        raise InputError(f"{what} {spec!r}: use package.module:name")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(name), attribute)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{what} {spec!r}: cannot import {name!r}: {error}") from error
+    except AttributeError as error:
+        raise InputError(f"{what} {spec!r}: {name} has no {attribute!r}") from error
 
 
 def load_program(path: Path) -> ExportedProgram:

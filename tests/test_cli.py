@@ -83,7 +83,20 @@ def vmfb(tmp_path_factory) -> Path:
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "prune", "compile", "run", "stream", "bench", "inspect", "package", "doctor"],
+    [
+        "demo",
+        "train",
+        "prune",
+        "compile",
+        "run",
+        "stream",
+        "bench",
+        "transcribe",
+        "eval",
+        "inspect",
+        "package",
+        "doctor",
+    ],
 )
 def test_help(command, capsys):
     assert run(command, "--help") == 0

@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # Unpacks Debian packages, and what they need and this machine lacks, into a folder: nothing is
-# installed and no root is needed. The tests of devices take sshd and adb from there.
-# Usage: tools/unpack_debian.sh FOLDER PACKAGE...
+# installed and no root is needed. The tests of devices take sshd and adb from there, and
+# `rtmobile corpus` its recordings and voices.
+# Usage: tools/unpack_debian.sh [--even-installed] FOLDER PACKAGE...
+# --even-installed: the packages named, also where this machine has them.
 set -euo pipefail
+again=
+[ "$1" != --even-installed ] || { again=--reinstall; shift; }
 folder=$1
 shift
 stamp=$folder/.unpacked-$(echo "$*" | cksum | tr -d ' ')
@@ -13,7 +17,9 @@ command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || {
 }
 
 missing() {
-    apt-get --simulate --quiet=2 --no-install-recommends install "$@" | awk '/^Inst/ { print $2 }'
+    # shellcheck disable=SC2086 # an option or nothing
+    apt-get --simulate --quiet=2 --no-install-recommends $again install "$@" |
+        awk '/^Inst/ { print $2 }'
 }
 
 packages=$(missing "$@") || {

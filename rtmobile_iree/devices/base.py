@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -77,6 +78,23 @@ def call_arguments(
         f"--module={module}", *_device_arguments(threads, driver), f"--function={function}",
         *(f"--input=@{path}" for path in inputs),
     ]  # fmt: skip
+
+
+def write_call(
+    folder: Path,
+    vmfb: bytes,
+    inputs: Sequence[np.ndarray],
+    function: str,
+    threads: int = 1,
+    driver: str | None = None,
+) -> list[str]:
+    """Writes the module and its inputs into a folder of this machine; the tools' arguments."""
+    module = folder / "module.vmfb"
+    module.write_bytes(vmfb)
+    paths = [folder / f"x{i}.npy" for i in range(len(inputs))]
+    for path, array in zip(paths, inputs, strict=True):
+        path.write_bytes(array_bytes(array))
+    return call_arguments(str(module), [str(path) for path in paths], function, threads, driver)
 
 
 def _device_arguments(threads: int, driver: str | None) -> list[str]:

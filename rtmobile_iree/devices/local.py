@@ -15,18 +15,17 @@ from rtmobile_iree.devices.anchor import script
 from rtmobile_iree.devices.base import (
     BENCHMARK_TOOL,
     RUN_TOOL,
-    array_bytes,
     benchmark_arguments,
-    call_arguments,
     first_line,
     read_benchmark,
+    write_call,
 )
-from rtmobile_iree.devices.contents import DECLARATION_KEY, count_outputs
+from rtmobile_iree.devices.contents import count_outputs
 from rtmobile_iree.devices.cores import choose_cores
 from rtmobile_iree.devices.probe import Description, State, read_description, read_state
 from rtmobile_iree.devices.runtime_tools import host_tools
 from rtmobile_iree.errors import DeviceError
-from rtmobile_iree.runtime import FUNCTION, read_reflection
+from rtmobile_iree.runtime import FUNCTION
 
 
 class Local:
@@ -55,10 +54,9 @@ class Local:
         self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
     ) -> tuple[np.ndarray, ...]:
         """See `base.Device.run`."""
-        reflection = read_reflection(vmfb, function=function)
-        count = count_outputs(reflection.get(DECLARATION_KEY, ""))
+        count = count_outputs(vmfb, function)
         with tempfile.TemporaryDirectory(prefix="rtmobile-run-") as folder:
-            arguments = self._call(Path(folder), vmfb, inputs, function, 1)
+            arguments = self._call(folder, vmfb, inputs, function, 1)
             paths = [Path(folder) / f"y{i}.npy" for i in range(count)]
             self._tool(RUN_TOOL, [*arguments, *(f"--output=@{path}" for path in paths)])
             return tuple(np.load(path) for path in paths)
@@ -75,7 +73,7 @@ class Local:
     ) -> dict[str, Any]:
         """See `base.Device.benchmark`."""
         with tempfile.TemporaryDirectory(prefix="rtmobile-run-") as folder:
-            arguments = self._call(Path(folder), vmfb, inputs, function, threads)
+            arguments = self._call(folder, vmfb, inputs, function, threads)
             arguments += benchmark_arguments(repetitions, min_time_s)
             return read_benchmark(self._tool(BENCHMARK_TOOL, arguments), self.name)
 
@@ -92,20 +90,9 @@ class Local:
         return {}
 
     def _call(
-        self,
-        folder: Path,
-        vmfb: bytes,
-        inputs: Sequence[np.ndarray],
-        function: str,
-        threads: int,
+        self, folder: str, vmfb: bytes, inputs: Sequence[np.ndarray], function: str, threads: int
     ) -> list[str]:
-        """Writes the module and its inputs into a folder; the tools' arguments."""
-        module = folder / "module.vmfb"
-        module.write_bytes(vmfb)
-        paths = [folder / f"x{i}.npy" for i in range(len(inputs))]
-        for path, array in zip(paths, inputs, strict=True):
-            path.write_bytes(array_bytes(array))
-        return call_arguments(str(module), list(map(str, paths)), function, threads, self.driver)
+        return write_call(Path(folder), vmfb, inputs, function, threads, self.driver)
 
     def _tool(self, name: str, arguments: Sequence[str]) -> str:
         cores = self._cores

@@ -7,6 +7,7 @@ The first step of `rtmobile demo`. Frames follow the field's habit (Kaldi): 25 m
 from __future__ import annotations
 
 import csv
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -74,6 +75,18 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
     Raises:
         InputError: no such file, not audio, cut short, stereo, or another sample rate.
     """
+    samples, rate = read_sound(path)
+    if rate != SAMPLE_RATE_HZ:
+        raise InputError(f"{path}: {rate} samples a second; resample it to {SAMPLE_RATE_HZ}")
+    return samples, rate
+
+
+def read_sound(path: str | Path) -> tuple[np.ndarray, int]:
+    """Reads a one-channel audio file of any sample rate, as `read_audio` does.
+
+    Raises:
+        InputError: no such file, not audio, cut short or stereo.
+    """
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such audio file")
@@ -86,22 +99,24 @@ def read_audio(path: str | Path) -> tuple[np.ndarray, int]:
         raise InputError(f"{path}: not readable as audio ({reason}); use WAV or FLAC") from error
     if channels != 1:
         raise InputError(f"{path}: {channels} channels; mix it down to 1")
-    if rate != SAMPLE_RATE_HZ:
-        raise InputError(f"{path}: {rate} samples a second; resample it to {SAMPLE_RATE_HZ}")
-    if len(samples) < max(expected, declared_samples(path)):
+    expected = max(expected, declared_samples(path))
+    if len(samples) < expected:
         raise InputError(
-            f"{path}: cut short, {len(samples)} of {max(expected, declared_samples(path))} "
-            "samples are there; fetch the whole file"
+            f"{path}: cut short, {len(samples)} of {expected} samples are there; "
+            "fetch the whole file"
         )
     return samples, rate
 
 
 def declared_samples(path: Path) -> int:
-    """16-bit samples that a plain RIFF header promises, 0 for any other file.
+    """Samples that a plain 16-bit RIFF or NIST SPHERE header promises, 0 for any other file.
 
-    libsndfile quietly shortens a WAV file whose end is missing, so its header is asked.
+    libsndfile quietly shortens a file whose end is missing, so its header is asked.
     """
     head = path.read_bytes()[:4096]
+    if head.startswith(b"NIST_1A"):
+        count = re.search(rb"^sample_count -i (\d+)", head, re.MULTILINE)
+        return int(count[1]) if count else 0
     data = head.find(b"data")
     if head[:4] != b"RIFF" or data < 0 or head[34:36] != b"\x10\x00":
         return 0
@@ -122,14 +137,22 @@ def log_mel(samples: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
     Raises:
         InputError: another shape or rate, too few samples, or NaN or infinite ones.
     """
+    frames = raw_log_mel(samples, rate_hz)
+    deviation = np.maximum(frames.std(axis=0), MIN_DEVIATION)
+    return ((frames - frames.mean(axis=0)) / deviation).astype(np.float32)
+
+
+def raw_log_mel(samples: np.ndarray, rate_hz: int = SAMPLE_RATE_HZ) -> np.ndarray:
+    """Log-mel frames as they are, for models that normalise them themselves.
+
+    Arguments, shape and errors as `log_mel`'s.
+    """
     samples = np.asarray(samples)
     check_samples(samples, rate_hz)
     bank = filter_bank(BANDS)
     bank.accept_waveform(rate_hz, (samples.astype(np.float32) * PCM_SCALE).tolist())
     bank.input_finished()
-    frames = np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)])
-    deviation = np.maximum(frames.std(axis=0), MIN_DEVIATION)
-    return ((frames - frames.mean(axis=0)) / deviation).astype(np.float32)
+    return np.stack([bank.get_frame(i) for i in range(bank.num_frames_ready)]).astype(np.float32)
 
 
 def filter_bank(bands: int) -> Any:

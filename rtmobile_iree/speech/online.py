@@ -10,6 +10,7 @@ import numpy as np
 
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.speech.features import (
+    BANDS,
     MIN_DEVIATION,
     PCM_SCALE,
     SAMPLE_RATE_HZ,
@@ -55,6 +56,30 @@ def pcm_blocks(source: BinaryIO, rate_hz: int) -> Iterator[np.ndarray]:
         raise InputError("raw PCM ends in the middle of a sample; it must be 16-bit (s16le)")
 
 
+class OnlineRawLogMel:
+    """`raw_log_mel`'s frames of samples that keep coming.
+
+    Args:
+        bands: features of a frame.
+
+    Raises:
+        InputError: no filter bank has so many.
+    """
+
+    def __init__(self, bands: int = BANDS) -> None:
+        self._bank, self._bands, self._count = filter_bank(bands), bands, 0
+
+    def accept(self, samples: np.ndarray) -> np.ndarray:
+        """The frames [N, bands] f32 that these samples [S] complete; N may be 0."""
+        bank = self._bank
+        bank.accept_waveform(SAMPLE_RATE_HZ, (samples * PCM_SCALE).tolist())
+        ready = range(self._count, bank.num_frames_ready)
+        raw = np.array([bank.get_frame(i) for i in ready], np.float32).reshape(-1, self._bands)
+        bank.pop(len(raw))
+        self._count += len(raw)
+        return raw
+
+
 class OnlineLogMel:
     """Log-mel frames of samples that keep coming.
 
@@ -69,22 +94,18 @@ class OnlineLogMel:
     """
 
     def __init__(self, bands: int) -> None:
-        self._bank = filter_bank(bands)
+        self._raw = OnlineRawLogMel(bands)
         self._count = 0
         self._sum, self._squares = np.zeros(bands), np.zeros(bands)
 
     def accept(self, samples: np.ndarray) -> np.ndarray:
         """The frames [N, bands] f32 that these samples [S] complete; N may be 0."""
-        bank, first = self._bank, self._count
-        bank.accept_waveform(SAMPLE_RATE_HZ, (samples * PCM_SCALE).tolist())
-        ready = range(first, bank.num_frames_ready)
-        raw = np.array([bank.get_frame(i) for i in ready], np.float64).reshape(-1, len(self._sum))
-        bank.pop(len(raw))
+        raw = self._raw.accept(samples).astype(np.float64)
         if not len(raw):
             return raw.astype(np.float32)
         sums = self._sum + raw.cumsum(axis=0)
         squares = self._squares + (raw**2).cumsum(axis=0)
-        counts = np.arange(first + 1, first + len(raw) + 1)[:, None]
+        counts = np.arange(self._count + 1, self._count + len(raw) + 1)[:, None]
         mean = sums / counts
         deviation = np.sqrt(np.maximum(squares / counts - mean**2, MIN_DEVIATION**2))
         self._count += len(raw)

@@ -13,7 +13,7 @@ from rtmobile_iree.bench.devices.journal import Journal
 from rtmobile_iree.bench.devices.results import Case, DeviceSettings
 from rtmobile_iree.bench.devices.rounds import run_device_bench
 from rtmobile_iree.devices import get_device
-from rtmobile_iree.devices.contents import count_outputs, read_contents
+from rtmobile_iree.devices.contents import declared_outputs, read_contents
 from rtmobile_iree.devices.local import Local
 from rtmobile_iree.devices.probe import State
 from rtmobile_iree.errors import DeviceError, InputError
@@ -122,10 +122,10 @@ def test_what_a_module_says_of_itself(contents):
 
 
 def test_counting_outputs():
-    assert count_outputs("sync func @main(%input0: i32) -> ()") == 0
-    assert count_outputs("sync func @main(%a: i32) -> (%output0: i32, %output1: f32)") == 2
+    assert declared_outputs("sync func @main(%input0: i32) -> ()") == 0
+    assert declared_outputs("sync func @main(%a: i32) -> (%output0: i32, %output1: f32)") == 2
     with pytest.raises(InputError, match=r"iree\.abi\.declaration"):
-        count_outputs("")
+        declared_outputs("")
 
 
 @pytest.mark.parametrize("text", ["", "phone", "ssh", "ssh:", "adb:", "local:1"])

@@ -1,0 +1,156 @@
+"""The accuracy table as Markdown: PER and what pruning added, beside the paper's."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rtmobile_iree.speech.points import METHODS
+
+# (column rate, row rate) -> what it added to the PER of 18.80, TIMIT (arXiv 2002.11474, Table I)
+PAPER: dict[tuple[float, float], float] = {
+    (10, 1): 0.0, (16, 1.25): 0.6, (16, 2): 0.8, (16, 5): 1.8, (20, 8): 2.7,
+    (16, 16): 4.4, (20, 10): 5.4, (20, 16): 5.4, (20, 20): 6.7,
+}  # fmt: skip
+MISSING = "missing"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One finished run.
+
+    Attributes:
+        method: "dense", or one of `points.METHODS`.
+        column_rate, row_rate, seed: what it is.
+        kept, weights: recurrent weights that are not 0, and all.
+        valid_per, test_per: percent.
+        corpus, utterances: what it was trained on; hidden, layers: of the model.
+    """
+
+    method: str
+    column_rate: float
+    row_rate: float
+    seed: int
+    kept: int
+    weights: int
+    valid_per: float
+    test_per: float
+    corpus: str
+    utterances: int
+    test_phones: int
+
+    @staticmethod
+    def of(method: str, columns: float, rows: float, seed: int, notes: dict[str, Any]) -> Cell:
+        """Of a checkpoint's notes."""
+        valid, test = notes["per"]["valid"], notes["per"]["test"]
+        return Cell(
+            method, columns, rows, seed, notes["kept"], notes["weights"],
+            100 * valid["errors"] / valid["phones"], 100 * test["errors"] / test["phones"],
+            notes["corpus"], notes["utterances"], test["phones"],
+        )  # fmt: skip
+
+    @property
+    def key(self) -> tuple[str, float, float, int]:
+        return self.method, self.column_rate, self.row_rate, self.seed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.method} {self.column_rate:g}x{self.row_rate:g} seed {self.seed}: "
+            f"PER {self.test_per:.2f} % (valid {self.valid_per:.2f} %), {self.kept:,} kept"
+        )
+
+
+def markdown(
+    done: Sequence[Cell], subject: dict[str, Any], rates: Iterable[tuple[float, float]]
+) -> str:
+    """The whole file."""
+    dense = [cell for cell in done if cell.method == "dense"]
+    heads = ["column x row rate", "kept", "the paper's", *METHODS.values()]
+    lines = [
+        "# PER against compression",
+        "",
+        *_preface(dense, subject),
+        "",
+        _row(heads),
+        _row(["---"] * len(heads)),
+        _row(["1 (dense PER)", "1", "18.80", *[_dense(dense)] * len(METHODS)]),
+    ]
+    for rate in rates:
+        there = [cell for cell in done if (cell.column_rate, cell.row_rate) == rate]
+        columns = [_added([c for c in there if c.method == m], dense) for m in METHODS]
+        lines.append(_row([_name(rate), _kept(there), f"{PAPER[rate]:+.2f}", *columns]))
+    lines += ["", *_notes(subject), "", *_each(done)]
+    return "\n".join(lines) + "\n"
+
+
+def _preface(dense: Sequence[Cell], subject: dict[str, Any]) -> list[str]:
+    model = subject["dense"]["model"]
+    shape = f"{model['layers']} x {model['hidden']} GRU"
+    if not dense:
+        return [f"{shape}: no run has finished yet."]
+    one = dense[0]
+    return [
+        f"{shape}, {one.weights:,} recurrent weights, trained on the corpus `{one.corpus}` "
+        f"({one.utterances:,} utterances; {one.test_phones:,} phones to find in `test`). Cells: "
+        "what pruning adds to the PER of the dense model of the same seed, percent points on "
+        "`test`; mean, and least to greatest, of the seeds there are. The paper's column is of "
+        "TIMIT and a 2 x 1024 GRU: other recordings, and a larger model.",
+    ]
+
+
+def _notes(subject: dict[str, Any]) -> list[str]:
+    effort = subject["effort"]
+    return [
+        f"ADMM: {effort['admm']:g} epochs towards the structure and {effort['retrain']:g} under "
+        "the mask, for each stage of each step (columns, then rows); stages on the way "
+        f"{effort['column_stages']} x {effort['row_stages']}. Every method takes as many optimizer "
+        "steps as ADMM at the same rate, all of them retraining where a mask is set at once. "
+        f"Distillation from the dense model, all methods: {subject['prune']['distill']:g}. Rates "
+        "are of the GRU's four matrices; the output layer stays dense. Made by "
+        "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
+    ]
+
+
+def _each(done: Sequence[Cell]) -> list[str]:
+    """Every run, a line each."""
+    heads = ["method", "rate", "seed", "kept", "PER valid", "PER test"]
+    rows = [
+        [c.method, _name((c.column_rate, c.row_rate)), str(c.seed), f"{c.kept:,}",
+         f"{c.valid_per:.2f}", f"{c.test_per:.2f}"]
+        for c in sorted(done, key=lambda c: (c.method, c.column_rate * c.row_rate, c.seed))
+    ]  # fmt: skip
+    return ["## Every run", "", _row(heads), _row(["---"] * len(heads)), *map(_row, rows)]
+
+
+def _added(found: Sequence[Cell], dense: Sequence[Cell]) -> str:
+    """What a method adds at one rate."""
+    base = {cell.seed: cell.test_per for cell in dense}
+    added = [cell.test_per - base[cell.seed] for cell in found if cell.seed in base]
+    if not added:
+        return MISSING
+    if len(added) == 1:
+        return f"{added[0]:+.2f}"
+    return f"{statistics.mean(added):+.2f} ({min(added):+.2f} to {max(added):+.2f})"
+
+
+def _dense(dense: Sequence[Cell]) -> str:
+    if not dense:
+        return MISSING
+    pers = [cell.test_per for cell in dense]
+    spread = f" ({min(pers):.2f} to {max(pers):.2f})" if len(pers) > 1 else ""
+    return f"{statistics.mean(pers):.2f}{spread}"
+
+
+def _kept(found: Sequence[Cell]) -> str:
+    admm = [cell for cell in found if cell.method == "admm"]
+    return f"1/{admm[0].weights / admm[0].kept:.1f}" if admm else MISSING
+
+
+def _name(rate: tuple[float, float]) -> str:
+    return f"{rate[0]:g} x {rate[1]:g}"
+
+
+def _row(fields: Sequence[str]) -> str:
+    return "| " + " | ".join(fields) + " |"

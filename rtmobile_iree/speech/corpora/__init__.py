@@ -1,0 +1,1 @@
+"""Preparation of corpora: from what others recorded to WAV files, phone labels and a manifest."""

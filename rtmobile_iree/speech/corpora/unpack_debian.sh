@@ -1,0 +1,1 @@
+../../../tools/unpack_debian.sh

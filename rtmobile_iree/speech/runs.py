@@ -1,0 +1,157 @@
+"""Whole runs: a dense model from a corpus, and a pruned one from a dense checkpoint."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rtmobile_iree.prune.pruner import BSPPruner
+from rtmobile_iree.prune.recipe import Recipe
+from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
+from rtmobile_iree.speech.batches import Example
+from rtmobile_iree.speech.checkpoint import Checkpoint
+from rtmobile_iree.speech.dataset import Dataset, Item
+from rtmobile_iree.speech.decode import Decoding, estimate_decoding
+from rtmobile_iree.speech.recipe import TrainRecipe
+from rtmobile_iree.speech.scoring import PER, check_phones, module_scores, score
+from rtmobile_iree.speech.training import Progress, Pruner, Run, Task
+
+# what is tried on `valid` once a dense model is trained
+PRIOR_SCALES = (0.0, 0.3, 0.6)
+ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0)
+
+
+def train_dense(
+    dataset: Dataset,
+    recipe: TrainRecipe,
+    seed: int,
+    folder: Path,
+    progress: Progress = lambda line: None,
+) -> Checkpoint:
+    """Trains a model from nothing; goes on where a run in `folder` was stopped.
+
+    Raises:
+        InputError: no training or validation set; the folder holds another run.
+        DivergenceError: see `Run.finish`.
+    """
+    config = ModelConfig(dataset.corpus.phones, **recipe.model.model_dump())
+    module = new_module(config, seed)
+    train, valid = dataset.split("train"), dataset.split("valid")
+    module.set_normalisation(np.concatenate([item.frames for item in train]))
+    labels = (item.labels(config.phones, config.stack) for item in train)
+    decoding = estimate_decoding(labels, len(config.phones))
+
+    def validate() -> float:
+        return evaluate(module, dataset, valid, decoding).percent
+
+    subject = _subject(dataset, recipe, seed, "dense")
+    task = Task(module, _examples(train, config), recipe, seed, subject, validate)
+    Run(task, folder, progress).finish()
+    decoding = tune_decoding(module, dataset, valid, decoding)
+    notes = _notes(subject, module, dataset, decoding)
+    return Checkpoint(module, decoding, dataset.corpus.folding, notes)
+
+
+def train_pruned(
+    start: Checkpoint,
+    dataset: Dataset,
+    make_pruner: Callable[[PhoneGRU], Pruner],
+    subject: dict[str, Any],
+    recipe: TrainRecipe,
+    seed: int,
+    folder: Path,
+    progress: Progress = lambda line: None,
+) -> Checkpoint:
+    """Prunes a trained model while it trains on; goes on where a run in `folder` was stopped.
+
+    Args:
+        start: is left as it is, and is the teacher where the recipe distills.
+        make_pruner: puts a pruner on a module; refuses what does not fit before the first step.
+        subject: plain JSON that names what it does.
+
+    Raises:
+        InputError, DivergenceError: as `train_dense`; a corpus with other phones.
+        PruneError: as `make_pruner`.
+    """
+    check_phones(dataset, start.config)
+    module = copy.deepcopy(start.module)
+    config = start.config
+    pruner = make_pruner(module)
+    subject = _subject(dataset, recipe, seed, subject) | {"start": start.notes}
+    examples = _examples(dataset.split("train"), config)
+    task = Task(module, examples, recipe, seed, subject, teacher=start.module.eval(), pruner=pruner)
+    Run(task, folder, progress).finish()
+    notes = _notes(subject, module, dataset, start.decoding)
+    return replace(start, module=module, notes=notes)
+
+
+def prune_by_recipe(prune_recipe: Recipe) -> Callable[[PhoneGRU], Pruner]:
+    """What `train_pruned` takes for a recipe of `rt.BSPPruner`."""
+    return lambda module: BSPPruner(module, prune_recipe)
+
+
+def new_module(config: ModelConfig, seed: int) -> PhoneGRU:
+    """A model with PyTorch's own first weights, those of the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return PhoneGRU(config)
+
+
+def evaluate(module: PhoneGRU, dataset: Dataset, items: Sequence[Item], decoding: Decoding) -> PER:
+    """PER of a module in eval mode."""
+    return score(dataset, module_scores(module, items), module.config, decoding)
+
+
+def tune_decoding(
+    module: PhoneGRU, dataset: Dataset, items: Sequence[Item], decoding: Decoding
+) -> Decoding:
+    """The scales with the lowest PER on some items; of equal ones, the first."""
+    if module.config.loss == "ctc":
+        return decoding
+    scores = list(module_scores(module, items))
+    tried = [
+        replace(decoding, prior_scale=prior, acoustic_scale=acoustic)
+        for prior in PRIOR_SCALES
+        for acoustic in ACOUSTIC_SCALES
+    ]
+    return min(tried, key=lambda d: score(dataset, iter(scores), module.config, d).errors)
+
+
+def kept_weights(module: PhoneGRU) -> tuple[int, int]:
+    """Recurrent weights that are not 0, and all of them; biases do not count."""
+    matrices = [p for name, p in module.gru.named_parameters() if name.startswith("weight")]
+    return sum(int((m != 0).sum()) for m in matrices), sum(m.numel() for m in matrices)
+
+
+def _examples(items: Sequence[Item], config: ModelConfig) -> list[Example]:
+    return [Example.of(item, config) for item in items]
+
+
+def _subject(
+    dataset: Dataset, recipe: TrainRecipe, seed: int, what: str | dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "what": what,
+        "corpus": dataset.corpus.name,
+        "utterances": len(dataset.items),
+        "recipe": recipe.model_dump(mode="json"),
+        "seed": seed,
+    }
+
+
+def _notes(
+    subject: dict[str, Any], module: PhoneGRU, dataset: Dataset, decoding: Decoding
+) -> dict[str, Any]:
+    """What a checkpoint says of itself."""
+    kept, weights = kept_weights(module)
+    per = {
+        split: asdict(evaluate(module, dataset, dataset.split(split), decoding))
+        for split in ("valid", "test")
+    }
+    return {**subject, "kept": kept, "weights": weights, "per": per}

@@ -1,0 +1,266 @@
+"""Training, dense or with a pruner, step by step; what was stopped goes on bit by bit.
+
+The run's folder holds `state.pt`, written about every `SAVE_EVERY_S` seconds and at the end of
+every epoch, and `log.jsonl`, a line an epoch. Everything random comes from the seed and the number
+of the epoch or step, so a state is the weights, the optimizer, the pruner and a few numbers.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rtmobile_iree.errors import DivergenceError, InputError
+from rtmobile_iree.prune.phases import Phase
+from rtmobile_iree.speech.acoustic import PhoneGRU
+from rtmobile_iree.speech.batches import Batch, Example, augmented, epoch_batches
+from rtmobile_iree.speech.loss import training_loss
+from rtmobile_iree.speech.recipe import TrainRecipe
+
+STATE, LOG = "state.pt", "log.jsonl"
+SAVE_EVERY_S = 20.0
+Progress = Callable[[str], None]
+State = dict[str, Any]
+
+
+class Pruner(Protocol):
+    """What a run asks of `rt.BSPPruner`, or of a pruner with another structure."""
+
+    @property
+    def phase(self) -> Phase: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def steps(self) -> int: ...
+    def penalty(self) -> Tensor: ...
+    def step(self, loss: Tensor) -> None: ...
+    def finalize(self) -> Any: ...
+    def residuals(self) -> dict[str, float]: ...
+    def state_dict(self) -> State: ...
+    def load_state_dict(self, state: State) -> None: ...
+
+
+@dataclass
+class Task:
+    """What a run is about.
+
+    Attributes:
+        module: trained in place.
+        examples: of the training set.
+        recipe: how.
+        seed: of everything random but the module's first weights.
+        subject: plain JSON that says which run this is; a state of another is refused.
+        validate: PER in percent of the module as it is, on `valid`; None: the loss alone is told.
+        teacher: the dense model, where the recipe distills.
+        pruner: sets phases and masks; None in a dense run.
+    """
+
+    module: PhoneGRU
+    examples: list[Example]
+    recipe: TrainRecipe
+    seed: int
+    subject: State
+    validate: Callable[[], float] | None = None
+    teacher: PhoneGRU | None = None
+    pruner: Pruner | None = None
+
+
+@dataclass
+class Position:
+    """How far a run is.
+
+    Attributes:
+        step: optimizer steps done.
+        in_phase: of those, in the phase that is on.
+        best_per: lowest on `valid`, percent, and `best` the weights then. Dense runs only.
+        waited: epochs since.
+    """
+
+    step: int = 0
+    in_phase: int = 0
+    best_per: float = math.inf
+    waited: int = 0
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+
+class Run:
+    """One training run in a folder."""
+
+    def __init__(self, task: Task, folder: Path, progress: Progress = lambda line: None) -> None:
+        """Opens the folder, and goes on from its state where there is one.
+
+        Raises:
+            InputError: the folder holds another run.
+        """
+        self.task, self.folder, self.progress = task, folder, progress
+        self.at = Position()
+        recipe = task.recipe
+        self.optimizer = torch.optim.AdamW(
+            task.module.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+        )
+        self.steps_per_epoch = math.ceil(len(task.examples) / recipe.batch)
+        self._saved_s = time.monotonic()
+        folder.mkdir(parents=True, exist_ok=True)
+        if (folder / STATE).exists():
+            self._load()
+
+    @property
+    def steps(self) -> int:
+        """Of the whole run."""
+        pruner = self.task.pruner
+        return self.task.recipe.epochs * self.steps_per_epoch if pruner is None else pruner.steps
+
+    def finish(self) -> PhoneGRU:
+        """Trains to the end; the module, in eval mode, with its best weights if it was dense.
+
+        Raises:
+            DivergenceError: the loss or a weight is no longer finite; the last state is kept.
+        """
+        task = self.task
+        while self.at.step < self.steps and self.at.waited < task.recipe.patience:
+            self._epoch()
+        if task.pruner is not None:
+            task.pruner.finalize()
+        elif self.at.best:
+            task.module.load_state_dict(self.at.best)
+        return task.module.eval()
+
+    def _epoch(self) -> None:
+        """The rest of the epoch that is on."""
+        start, losses = time.monotonic(), []
+        for batch in self._batches():
+            losses.append(self._step(batch))
+            if time.monotonic() - self._saved_s > SAVE_EVERY_S:
+                self.save()
+            if self.at.step == self.steps:
+                break
+        self._end_epoch(float(np.mean(losses)), time.monotonic() - start)
+
+    def _batches(self) -> Iterator[Batch]:
+        task = self.task
+        epoch, done = divmod(self.at.step, self.steps_per_epoch)
+        for numbers in epoch_batches(task.examples, task.recipe.batch, task.seed, epoch)[done:]:
+            batch = Batch.of([task.examples[n] for n in numbers])
+            rng = np.random.default_rng([task.seed, 1, self.at.step])
+            module = task.module
+            yield augmented(batch, task.recipe.augment, module.mean, module.scale, rng)
+
+    def _step(self, batch: Batch) -> float:
+        task = self.task
+        module, pruner = task.module.train(), task.pruner
+        for group in self.optimizer.param_groups:
+            group["lr"] = task.recipe.learning_rate * self._pace()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed((task.seed << 32) + self.at.step)  # dropout
+            scores, _ = module(batch.x, module.initial_state(len(batch.x)))
+        loss = training_loss(
+            scores, batch, module.config, self._teacher_scores(batch), task.recipe.distill
+        )
+        whole = loss if pruner is None else loss + pruner.penalty()
+        self.optimizer.zero_grad()
+        whole.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), task.recipe.clip)
+        if pruner is None and not torch.isfinite(loss):
+            raise DivergenceError(
+                f"training diverged at {self._where()}: the loss is {loss.item()}; the last state "
+                f"is in {self.folder}; lower learning_rate ({task.recipe.learning_rate:g}) or clip"
+            )
+        self.optimizer.step()
+        phase = pruner.phase if pruner else None
+        if pruner:
+            pruner.step(loss)
+        same = pruner is None or pruner.phase == phase
+        self.at = replace(
+            self.at, step=self.at.step + 1, in_phase=self.at.in_phase + 1 if same else 0
+        )
+        return loss.item()
+
+    def _teacher_scores(self, batch: Batch) -> Tensor | None:
+        teacher = self.task.teacher
+        if teacher is None or self.task.recipe.distill == 0:
+            return None
+        with torch.inference_mode():
+            scores, _ = teacher(batch.x, teacher.initial_state(len(batch.x)))
+        return scores.clone()
+
+    def _pace(self) -> float:
+        """Share of the highest learning rate: a rise and a cosine; flat where ADMM works."""
+        pruner, recipe = self.task.pruner, self.task.recipe
+        if pruner is None:
+            return _rise_and_fall(self.at.step / self.steps, recipe.warm_up)
+        if pruner.phase.sets_masks or pruner.done:
+            return 1.0
+        return _rise_and_fall(self.at.in_phase / pruner.phase.steps, 0.0)
+
+    def _where(self) -> str:
+        epoch = self.at.step // self.steps_per_epoch + 1
+        phase = f", {self.task.pruner.phase}" if self.task.pruner else ""
+        return f"epoch {epoch}, step {self.at.step + 1} of {self.steps}{phase}"
+
+    def _end_epoch(self, loss: float, seconds: float) -> None:
+        task = self.task
+        line: State = {"step": self.at.step, "loss": round(loss, 4), "seconds": round(seconds, 1)}
+        if task.pruner is not None:
+            line["phase"] = str(task.pruner.phase)
+            if residuals := task.pruner.residuals():
+                line["residual"] = round(max(residuals.values()), 3)
+        elif task.validate is not None:
+            task.module.eval()
+            line["valid_per"] = round(per := task.validate(), 3)
+            self._keep_best(per)
+        with (self.folder / LOG).open("a") as file:
+            file.write(json.dumps(line) + "\n")
+        self.progress(", ".join(f"{key} {value}" for key, value in line.items()))
+        self.save()
+
+    def _keep_best(self, per: float) -> None:
+        if per >= self.at.best_per:
+            self.at = replace(self.at, waited=self.at.waited + 1)
+            return
+        best = {name: value.clone() for name, value in self.task.module.state_dict().items()}
+        self.at = replace(self.at, best_per=per, waited=0, best=best)
+
+    def save(self) -> None:
+        """Writes the state; a kill afterwards loses nothing before."""
+        state = {
+            "subject": json.dumps(self.task.subject),
+            "module": self.task.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pruner": self.task.pruner.state_dict() if self.task.pruner else None,
+            "at": dict(vars(self.at)),
+        }
+        temporary = self.folder / f".{STATE}"
+        torch.save(state, temporary)
+        temporary.replace(self.folder / STATE)
+        self._saved_s = time.monotonic()
+
+    def _load(self) -> None:
+        path = self.folder / STATE
+        state = torch.load(path, weights_only=True)
+        if state["subject"] != json.dumps(self.task.subject):
+            raise InputError(
+                f"{path}: the state of another run (recipe, corpus or seed differ); "
+                f"use another folder, or remove it"
+            )
+        self.task.module.load_state_dict(state["module"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.task.pruner is not None:
+            self.task.pruner.load_state_dict(state["pruner"])
+        self.at = Position(**state["at"])
+        self.progress(f"goes on after step {self.at.step} of {self.steps}")
+
+
+def _rise_and_fall(done: float, warm_up: float) -> float:
+    """1 at its highest: a line up over the first share, then a cosine to 0."""
+    if done < warm_up:
+        return max(done, 1e-3) / warm_up
+    return 0.5 * (1 + math.cos(math.pi * (done - warm_up) / (1 - warm_up)))
