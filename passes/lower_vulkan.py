@@ -70,12 +70,18 @@ class LowerVulkanPass:
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]
+        stacks = {kind: chains(packed_ops(module, kind)) for kind in CELLS}
         lowering = Lowering(
-            block, schedule, self.shared_bytes, self.storage_f16, self.activation_error
+            block,
+            schedule,
+            self.shared_bytes,
+            self.storage_f16,
+            self.activation_error,
+            sum(map(len, stacks.values())),
         )
         with module.context, ir.Location.unknown():
-            for kind in CELLS:
-                for number, chain in enumerate(chains(packed_ops(module, kind))):
+            for kind, found in stacks.items():
+                for number, chain in enumerate(found):
                     lowering.stack(chain, kind, f"rtmobile_{kind}_{number}")
             for number, op in enumerate(packed_ops(module, "matmul")):
                 lowering.matmul(op, f"rtmobile_matmul_{number}")

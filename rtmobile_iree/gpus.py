@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KB, GB, GFLOP = 1 << 10, 1e9, 1e9
-VULKAN_FLAGS = ("--iree-hal-target-device=vulkan",)
+VULKAN_FLAGS = (
+    "--iree-hal-target-device=vulkan",
+    # chains of dispatches, one a step and layer, are longer than IREE's analysis follows by default
+    "--iree-stream-affinity-solver-max-iterations=4096",
+)
 # SPIR-V that Vulkan 1.1 drivers take; with `Shader` alone, IREE adds what a kernel uses
 SPIRV_1_3 = "--iree-vulkan-target-features=spirv:v1.3,cap:Shader"
 

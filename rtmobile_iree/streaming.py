@@ -17,8 +17,7 @@ from typing import Any
 import numpy as np
 
 from rtmobile_iree.chunks import as_given, full_shape, sizes
-from rtmobile_iree.errors import InputError, TargetError
-from rtmobile_iree.gpus import GPUS
+from rtmobile_iree.errors import InputError
 from rtmobile_iree.program import InputSpec, Program, load
 from rtmobile_iree.runtime import Buffer, Call, Tensor
 from rtmobile_iree.states import STEP, find_frames, given_states
@@ -44,14 +43,8 @@ def stream(
 
     Raises:
         InputError: no such file, a program without states, or with inputs that nothing feeds.
-        TargetError: a GPU's program.
     """
     program = source if isinstance(source, Program) else load(source, driver=driver)
-    if program.target in GPUS:
-        raise TargetError(
-            f"target {program.target}: streams run on a CPU; on a GPU, call the program with its "
-            "states as inputs and outputs"
-        )
     return Stream(program, state)
 
 

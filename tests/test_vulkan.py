@@ -2,7 +2,8 @@
 
 Hazards: hidden sizes that are no multiple of four or of the workgroup, rows that are stored
 nowhere, batch entries that share a kernel, states that another kernel owns, subgroup sizes: a
-module for an Adreno, whose subgroups have 64 threads, runs on one whose subgroups have 8.
+module for an Adreno, whose subgroups have 64 threads, runs on one whose subgroups have 8. Models
+that one workgroup's shared memory does not hold are in test_vulkan_steps.py.
 """
 
 from functools import partial
@@ -88,20 +89,41 @@ def test_layers_are_pytorchs(vulkan, kind, inputs, hidden, layers, both, batch, 
         check(program, model, torch.randn(steps, batch, inputs))
 
 
-@pytest.mark.parametrize("target", ["lavapipe", "adreno-640"])
-def test_f16_values_are_widened(vulkan, target):
+@pytest.mark.parametrize(
+    ("values", "target", "kernel"),
+    [
+        ("f16", "lavapipe", "persistent"),
+        ("f16", "adreno-640", "per-step"),
+        ("bf16", "adreno-640", "persistent"),
+        ("bf16", "vulkan", "per-step"),
+        ("i8", "vulkan", "persistent"),
+        ("i8", "lavapipe", "per-step"),
+    ],
+)
+def test_narrow_values_are_widened(vulkan, values, target, kernel):
+    """The CPU's program of the same values is what PyTorch cannot say: rounding is not ours."""
     model = Speech(17, 9, nn.Tanh()).eval()
     rt.prune(model, layers=["gru.*", "fc.weight"], **BSP)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.half().float())
     x = torch.randn(2, 7, 7)
-    check(rt.compile(model, x, target, values="f16"), model, x)
+    expected = rt.compile(model, x, "host", values=values)
+    program = rt.compile(model, x, target, values=values, gpu_kernel=kernel)
+    for steps in (1, 30):
+        x = torch.randn(2, steps, 7)
+        np.testing.assert_allclose(program(x), expected(x), rtol=0, atol=TOLERANCE)
+        with torch.no_grad():
+            assert np.abs(program(x) - model(x).numpy()).max() < 0.01
 
 
-def test_f16_values_need_a_target_that_stores_them():
-    with pytest.raises(rt.CompileError, match="values are f16; kernels of this target take f32,"):
-        rt.compile(nn.GRU(5, 8).eval(), torch.randn(3, 1, 5), "vulkan", values="f16")
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ("f16", "values are f16, which this target's buffers cannot hold; use f32, bf16 or i8"),
+        ("*_hh_*=i8,*=f32", "values are f32 and i8; layers that feed each other take one type"),
+    ],
+)
+def test_values_that_a_gpu_cannot_take_are_refused(values, message):
+    with pytest.raises(rt.CompileError, match=message):
+        rt.compile(nn.GRU(5, 8).eval(), torch.randn(3, 1, 5), "vulkan", values=values)
 
 
 class States(nn.Module):
@@ -195,11 +217,7 @@ def test_a_saved_program_runs_by_its_path_and_at_the_shell(vulkan, tmp_path):
     [
         ({"threads": 2}, rt.TargetError, "lavapipe: threads 2; a GPU takes threads 1 alone"),
         ({"activations": "i8"}, rt.TargetError, "activations i8; a GPU takes activations f32"),
-        (
-            {"values": "bf16"},
-            rt.CompileError,
-            "values are bf16; kernels of this target take f32 or f16",
-        ),
+        ({"gpu_kernel": "fast"}, rt.InputError, "'fast'; use one of auto, persistent, per-step"),
         ({"cpu": "cortex-a76"}, rt.TargetError, "lavapipe: it is a GPU, not 'cortex-a76'"),
     ],
 )
@@ -209,21 +227,28 @@ def test_what_a_gpu_cannot_do_is_refused(options, error, message):
         rt.compile(model, x, "lavapipe", **options)
 
 
-def test_a_model_too_large_for_shared_memory_is_refused():
-    model, x = nn.GRU(5, 900, 2).eval(), torch.randn(1, 1, 5)
-    zeroed(model)
-    with pytest.raises(
-        rt.CompileError, match=r"900 units need 21,600 bytes .* has 16,384; use 682"
-    ):
-        rt.compile(model, x, "vulkan")
+@pytest.mark.parametrize("kernel", ["persistent", "per-step"])
+def test_a_stream_keeps_its_states_on_the_gpu(vulkan, kernel):
+    model = States().eval()
+    x, h = torch.randn(1, 9, 5), torch.zeros(2, 1, 18)
+    stream = rt.stream(rt.compile(model, (x, h), "adreno-640", gpu_kernel=kernel))
+    with torch.no_grad():
+        whole, last = model(x, h)
+    frames, parts = x[0], []
+    for first, end in ((0, 1), (1, 4), (4, 9)):
+        parts.append(stream.step(frames[first:end]).copy())
+    np.testing.assert_allclose(np.concatenate(parts), whole[0], rtol=0, atol=TOLERANCE)
+    np.testing.assert_allclose(stream.state["h"], last, rtol=0, atol=TOLERANCE)
+    stream.reset()
+    np.testing.assert_allclose(stream.step(frames[0]), whole[0, 0], rtol=0, atol=TOLERANCE)
 
 
-def test_streams_and_estimates_of_a_cpu_refuse_a_gpu():
-    model, x = nn.GRU(5, 8).eval(), torch.randn(3, 1, 5)
-    with pytest.raises(rt.TargetError, match="vulkan: streams run on a CPU"):
-        rt.stream(rt.compile(model, x, "vulkan"))
+def test_a_gpu_is_no_cpu_and_the_other_way_round():
     with pytest.raises(rt.TargetError, match="adreno-640 is a GPU; .* use one of host"):
         get_cpu_target("adreno-640")
+    model, x = nn.GRU(5, 8).eval(), torch.randn(3, 1, 5)
+    with pytest.raises(rt.TargetError, match="host: gpu_kernel per-step is a GPU's; leave it out"):
+        rt.compile(model, x, gpu_kernel="per-step")
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from rtmobile_iree.passes.vulkan.lanes import LanePool
 from rtmobile_iree.passes.vulkan.matmul import MatmulKernel, plan_matmul, workgroups
 from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, ScanKernel, ScanPlan, plan_scan
 from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
+from rtmobile_iree.passes.vulkan.step_loop import longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
 from torch_mlir import ir
 
@@ -28,13 +29,20 @@ from rtmobile_iree.schedule import PER_STEP, PERSISTENT, GpuSchedule
 
 @dataclass(frozen=True)
 class Lowering:
-    """Lowers ops of one module; `block`: where kernels go. Others: see `LowerVulkanPass`."""
+    """Lowers ops of one module.
+
+    Attributes:
+        block: where kernels go.
+        stacks: how many stacks of recurrent layers there are.
+        shared_bytes, storage_f16, activation_error: see `LowerVulkanPass`.
+    """
 
     block: ir.Block
     schedule: GpuSchedule
     shared_bytes: int
     storage_f16: bool
     activation_error: float
+    stacks: int
 
     def stack(self, chain: Sequence[ir.Operation], kind: str, name: str) -> None:
         """Replaces a stack of layers.
@@ -56,8 +64,15 @@ class Lowering:
         if fits and self.schedule.kernel != PER_STEP:
             self._persistent(stack, plan, pool, name)
         else:
-            emit = self._emitter(1)
-            StepLowering(self.block, self.schedule, self.shared_bytes, emit, stack, name).run()
+            StepLowering(
+                self.block,
+                self.schedule,
+                self.shared_bytes,
+                self._emitter(1),
+                stack,
+                name,
+                longest_run(self.stacks),
+            ).run()
 
     def matmul(self, op: ir.Operation, name: str) -> None:
         """Replaces a linear layer.

@@ -19,7 +19,8 @@ from rtmobile_iree.passes.vulkan.stacks import Stack
 from torch_mlir import ir
 from torch_mlir.dialects import arith, scf
 
-RUN = 16  # dispatches of the longest run; a power of two
+MOST_HALVINGS = 3  # so the longest run is of 8
+LOOPS = 18  # of all stacks of a module; IREE 3.13's usage analysis gives up at 24
 
 # tensors that are changed in place, each with the values of its dynamic dims
 Carried = list[tuple[ir.Value, Sequence[ir.Value]]]
@@ -27,10 +28,16 @@ Carried = list[tuple[ir.Value, Sequence[ir.Value]]]
 Call = Callable[[ir.Value, ir.Value, Carried], Carried]
 
 
-def emit_loop(stack: Stack, call: Call) -> list[ir.Value]:
+def longest_run(stacks: int) -> int:
+    """How many dispatches the longest run has where so many stacks are in a module."""
+    return 1 << max(0, min(MOST_HALVINGS, LOOPS // stacks - 1))
+
+
+def emit_loop(stack: Stack, run: int, call: Call) -> list[ir.Value]:
     """Emits it at the insertion point; returns y and the states after the last step.
 
     Args:
+        run: see `longest_run`.
         call: emits the dispatches of one d. What they change is h [2 rows, B, P], y [T, B, P], the
             units [rows, B, H] where there is a projection, and the cells.
     """
@@ -45,7 +52,7 @@ def emit_loop(stack: Stack, call: Call) -> list[ir.Value]:
         state.append((_empty([stack.rows, stack.batch, stack.hidden]), []))
     state += [(cell, []) for cell in cells]
     count = arith.addi(steps, _index(len(stack.layers) - 1))
-    done, size = _index(0), RUN
+    done, size = _index(0), run
     while size:
         left = arith.remui(arith.subi(count, done), _index(size))
         end = arith.subi(count, left)

@@ -30,6 +30,7 @@ class StepLowering:
         shared_bytes: shared memory a workgroup may have.
         emit: an emitter; each kernel's has the workgroup's size.
         name: what the kernels' names begin with.
+        longest_run: dispatches of the loop's longest run.
     """
 
     block: ir.Block
@@ -38,6 +39,7 @@ class StepLowering:
     emit: ThreadEmitter
     stack: Stack
     name: str
+    longest_run: int
 
     def run(self) -> None:
         """Replaces the stack's ops."""
@@ -64,7 +66,7 @@ class StepLowering:
                 read = [units[0], *fixed_others]
                 return [*self._call("project", (d, steps), read, [h, y]), units, *cells]
 
-            results = emit_loop(stack, call)
+            results = emit_loop(stack, self.longest_run, call)
         replace_chain(stack.chain, results)
 
     def _call(

@@ -51,13 +51,23 @@ def run(name, *arguments):
     return subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True)
 
 
-CASES = [*((name, "f32") for name in GPUS), ("lavapipe", "f16"), ("adreno-640", "f16")]
+CASES = [
+    *((name, "f32", "persistent") for name in GPUS),
+    ("lavapipe", "f16", "persistent"),
+    ("adreno-640", "f16", "per-step"),
+    ("lavapipe", "bf16", "per-step"),
+    ("vulkan", "f32", "per-step"),
+    ("adreno-640", "i8", "persistent"),
+    ("mali-valhall", "i8", "per-step"),
+]
+# a lane's four weights
+LOADS = {"f32": "v4float", "f16": "v4half", "bf16": "v2uint", "i8": "uint"}
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def modules(request, tmp_path_factory):
-    """A target, and the files of its SPIR-V modules."""
-    name, values = request.param
+    """A target, the files of its SPIR-V modules, and the type of their values."""
+    name, values, kernel = request.param
     folder = tmp_path_factory.mktemp(name)
     compile_text = iree_backend.compile_text
 
@@ -70,10 +80,11 @@ def modules(request, tmp_path_factory):
     rt.prune(model, layers=["*weight*"], **PRUNING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(iree_backend, "compile_text", dumping)
-        rt.compile(model, torch.randn(4, 3, 5), name, values=values)
+        rt.compile(model, torch.randn(4, 3, 5), name, values=values, gpu_kernel=kernel)
     files = sorted(folder.rglob("*.spv"))
-    assert len(own(files)) == 3, [file.name for file in files]
-    return GPUS[name], files
+    kernels = 3 if kernel == "persistent" else 4  # the LSTM's projection is one more
+    assert len(own(files)) == kernels, [file.name for file in files]
+    return GPUS[name], files, values
 
 
 def own(files):
@@ -92,7 +103,7 @@ def patched(file):
 
 
 def test_modules_are_valid(modules):
-    gpu, files = modules
+    gpu, files, _ = modules
     for file in files:
         given = file if gpu.vulkan == "1.1" else patched(file)
         result = run("spirv-val", "--target-env", "vulkan" + gpu.vulkan, given)
@@ -101,7 +112,7 @@ def test_modules_are_valid(modules):
 
 def test_irees_defects_are_still_there(modules):
     """Fails once IREE writes the version its modules need: validate them unpatched then."""
-    gpu, files = modules
+    gpu, files, _ = modules
     newer = own(files) if gpu.vulkan == "1.3" else []  # the others are valid as they are
     for file in newer:
         result = run("spirv-val", "--target-env", "vulkan" + gpu.vulkan, file)
@@ -112,22 +123,24 @@ def test_irees_defects_are_still_there(modules):
 
 def test_modules_are_what_they_were_meant_to_be(modules):
     """Weights in vectors of four; nothing about subgroups; storage and shared memory as allowed."""
-    gpu, files = modules
+    gpu, files, values = modules
     for file in own(files):
         text = run("spirv-dis", file).stdout
-        assert re.search(r"OpLoad %v4(float|half)", text), file.name
+        assert re.search(rf"OpLoad %{LOADS[values]} ", text), file.name
         capabilities = set(re.findall(r"OpCapability (\S+)", text))
         assert not any("GroupNonUniform" in each for each in capabilities)
         assert not capabilities & {"Float64", "Int64"}
-        if not gpu.storage_i8:
-            assert not any("8Bit" in each for each in capabilities)
-        if not gpu.storage_f16:
+        assert not any("8Bit" in each for each in capabilities)
+        if values == "i8":
+            assert "OpShiftRightArithmetic" in text
+        if values != "f16":
             assert not any("16Bit" in each for each in capabilities)
         threads = [int(n) for n in re.findall(r"LocalSize (\d+) 1 1", text)]
         assert threads
         assert max(threads) <= gpu.workgroup_threads
         assert shared_bytes(text) <= gpu.shared_bytes
-        assert ("OpControlBarrier" in text) == ("matmul" not in file.name)
+        meets = "matmul" not in file.name and "project" not in file.name
+        assert ("OpControlBarrier" in text) == meets
 
 
 def shared_bytes(text):

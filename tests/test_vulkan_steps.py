@@ -1,0 +1,177 @@
+"""Models on Vulkan by one dispatch a step, run here: PyTorch's numbers, and how many dispatches.
+
+Hazards: groups of units that are not full, layers whose last step comes later than others', states
+that alternate between two places (T odd and even), rows of a layer in two groups, batch entries.
+"""
+
+from functools import partial
+
+import pytest
+import torch
+from rtmobile_iree.passes import run_passes
+from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
+from rtmobile_iree.passes.weights import walk
+from torch import nn
+
+import rtmobile_iree as rt
+from rtmobile_iree.frontend import import_module
+from rtmobile_iree.iree_backend import compile_text
+from rtmobile_iree.pipeline import layout_pipeline
+from rtmobile_iree.runtime import VULKAN, Module
+from rtmobile_iree.targets import get_target
+
+pytestmark = [pytest.mark.vulkan, pytest.mark.filterwarnings("ignore:LSTM with projections")]
+
+TOLERANCE = 1e-5
+BSP = {"column_rate": 3, "row_rate": 1.5, "row_stripes": 3, "col_blocks": 2}
+FEW_ROWS = {"column_rate": 2, "row_rate": 12, "row_stripes": 3, "col_blocks": 2}
+LAYERS = {
+    "gru": nn.GRU,
+    "lstm": nn.LSTM,
+    "lstmp": partial(nn.LSTM, proj_size=6),
+    "rnn_tanh": nn.RNN,
+    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
+}
+# kind, inputs, hidden, layers, both directions, batch, pruning, target
+CASES = [
+    ("gru", 1, 1, 1, False, 1, None, "lavapipe"),
+    ("gru", 7, 129, 1, True, 2, BSP, "adreno-640"),
+    ("gru", 5, 64, 3, False, 1, "zeros", "adreno-640"),
+    ("gru", 5, 65, 2, False, 3, None, "vulkan"),
+    ("gru", 5, 17, 2, False, 2, FEW_ROWS, "mali-valhall"),
+    ("lstm", 5, 67, 1, True, 3, BSP, "lavapipe"),
+    ("lstmp", 5, 17, 3, False, 2, BSP, "adreno-7xx"),
+    ("lstmp", 5, 70, 1, True, 1, "zeros", "vulkan"),
+    ("rnn_tanh", 5, 63, 2, False, 2, BSP, "lavapipe"),
+    ("rnn_relu", 130, 17, 2, False, 1, None, "adreno-640"),
+]
+
+
+def flat(results):
+    """Arrays or tensors of nested tuples, one after another."""
+    if not isinstance(results, tuple | list):
+        return [results]
+    return [each for part in results for each in flat(part)]
+
+
+def check(program, model, x):
+    with torch.no_grad():
+        expected = flat(model(x))
+    for mine, theirs in zip(flat(program([x.numpy()])), expected, strict=True):
+        torch.testing.assert_close(torch.from_numpy(mine), theirs, rtol=0, atol=TOLERANCE)
+
+
+def pruned(model, pruning):
+    """The model in eval mode; `pruning`: "zeros", arguments of `rt.prune`, or None."""
+    if pruning == "zeros":
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                if "weight" in name:
+                    parameter.zero_()
+    elif pruning is not None:
+        rt.prune(model, **pruning)
+    return model.eval()
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "hidden", "layers", "both", "batch", "pruning", "target"), CASES
+)
+def test_layers_are_pytorchs(vulkan, kind, inputs, hidden, layers, both, batch, pruning, target):
+    torch.manual_seed(0)
+    model = pruned(LAYERS[kind](inputs, hidden, layers, bidirectional=both), pruning)
+    x = torch.randn(4, batch, inputs)
+    program = rt.compile(model, x, target, gpu_kernel="per-step").module
+    for steps in (1, 2, 30):
+        check(program, model, torch.randn(steps, batch, inputs))
+
+
+def lowered(model, x, schedule, dynamic_steps=True):
+    module = import_module(model, (x,), dynamic_steps=dynamic_steps).module
+    run_passes(module, (*layout_pipeline(), schedule))
+    return module
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        LowerVulkanPass(kernel="per-step", units=5, step_threads=1, unroll=1, vector_tile=1),
+        LowerVulkanPass(kernel="per-step", units=1, step_threads=8, staged=True, vector_tile=3),
+        LowerVulkanPass(kernel="per-step", units=100, step_threads=128, unroll=3, vector_tile=8),
+        LowerVulkanPass(kernel="per-step", staged=True, shared_bytes=2176),
+        LowerVulkanPass(kernel="persistent", threads=32, unroll=7, vector_tile=2),
+    ],
+    ids=str,
+)
+def test_outputs_are_pytorchs_under_any_schedule(vulkan, schedule):
+    torch.manual_seed(0)
+    model = nn.Sequential(Outputs(nn.GRU(11, 37, 2)), nn.Linear(37, 9)).eval()
+    rt.prune(model, layers=["*weight*"], **BSP)
+    text = str(lowered(model, torch.randn(4, 2, 11), schedule).operation.get_asm())
+    program = Module(compile_text(text, get_target("lavapipe")), VULKAN)
+    for steps in (1, 5, 30):
+        check(program, model, torch.randn(steps, 2, 11))
+
+
+class Outputs(nn.Module):
+    """The outputs of a recurrent layer alone."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 30])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+def test_dispatches_are_no_more_than_layers_times_steps(layers, steps):
+    model, x = nn.GRU(3, 8, layers).eval(), torch.randn(steps, 1, 3)
+    schedule = LowerVulkanPass(kernel="per-step")
+    module = lowered(model, x, schedule, dynamic_steps=False)
+    assert dispatches(module) == layers + steps - 1 <= layers * steps
+    module = lowered(model, x, LowerVulkanPass(), dynamic_steps=False)
+    assert dispatches(module) == 1
+
+
+def dispatches(module):
+    """How many a call makes; its loops have constant bounds."""
+    from torch_mlir.passmanager import PassManager
+
+    with module.context:
+        PassManager.parse("builtin.module(canonicalize)").run(module.operation)
+    return sum(runs(op) for op in walk(module.operation) if op.name == "flow.dispatch")
+
+
+def runs(op):
+    """How often the loops around an op run it."""
+    times, parent = 1, op.parent
+    while parent is not None:
+        if parent.name == "scf.for":
+            low, high, step = (bound.owner.attributes["value"].value for bound in
+                               list(parent.operands)[:3])  # fmt: skip
+            times *= len(range(low, high, step))
+        parent = parent.parent
+    return times
+
+
+def test_a_model_too_large_for_shared_memory_runs_step_by_step(vulkan):
+    model, x = pruned(nn.GRU(5, 900, 2), None), torch.randn(3, 1, 5)
+    rt.prune(model, column_rate=16, row_rate=4, row_stripes=30, col_blocks=4)
+    with pytest.raises(rt.CompileError, match=r"900 units need 21,600 bytes .* has 16,384; use"):
+        rt.compile(model, x, "vulkan", gpu_kernel="persistent")
+    check(rt.compile(model, x, "vulkan").module, model, x)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"threads": 100}, "threads = 100 is not a power of two"),
+        ({"step_threads": 512}, "step_threads = 512; the target's workgroups have at most 256"),
+        ({"unroll": 0}, "unroll = 0; use 1 or more"),
+        ({"units": 64, "shared_bytes": 1024, "kernel": "per-step"}, "units = 64; their sums take"),
+    ],
+)
+def test_choices_that_a_target_does_not_allow_are_refused(choices, message):
+    with pytest.raises(rt.TargetError, match=message):
+        lowered(nn.GRU(3, 99).eval(), torch.randn(2, 1, 3), LowerVulkanPass(**choices))
