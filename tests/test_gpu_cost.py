@@ -63,10 +63,10 @@ def counted(body, threads=8, groups=1, turns=TURNS, latencies=LATENCIES):
         return run.run(region), run.shared_bytes
 
 
-def lowered(model, inputs, values="f32", *, merges=True):
+def lowered(model, inputs, values="f32", *, merges=True, kernel="auto"):
     """Without `merges`, nearly equal patterns stay apart, so that no zeros are stored."""
     module = import_module(model.eval(), inputs).module
-    options = Options(values)
+    options = Options(values, gpu_kernel=kernel)
     layout = [
         p for p in layout_pipeline(options) if merges or not isinstance(p, EliminateLoadsPass)
     ]
@@ -230,6 +230,20 @@ def test_a_gru_by_hand():
     assert two[30].work["fma"] == 30 * 2 * (3 * 4 * (4 + 4) + cell)
 
 
+@pytest.mark.parametrize("steps", [1, 2, 30])
+def test_both_kernels_compute_the_same(steps):
+    """A dispatch a chunk, or one a step and layer at most; the products are the same."""
+    model, arguments = gru(4, hidden=20, layers=2)
+    one, many = (
+        totals(count_runs(lowered(model, arguments, kernel=kernel), steps, LATENCIES)[0])
+        for kernel in ("persistent", "per-step")
+    )
+    assert one.dispatches == 1
+    assert steps < many.dispatches <= max(2 * steps, 2)
+    assert one.work["fma"] == many.work["fma"]
+    assert one.work["special"] == many.work["special"]
+
+
 def test_pruned_weights_are_not_counted():
     model, arguments = gru(16, hidden=64)
     whole = totals(count_runs(lowered(model, arguments), 1, LATENCIES)[0])
@@ -327,14 +341,14 @@ def test_the_table_says_what_is_above_the_papers_time(capsys, tmp_path, monkeypa
 
     monkeypatch.setattr(table, "paper_gru", tiny_paper_gru)
     path = tmp_path / "table.json"
-    table.main(path, "1x1,10x1", "f32")
+    table.main(path, "1x1,10x1", "f32", "persistent,per-step")
     fields = json.loads(path.read_text())
     assert fields["kind"] == "ESTIMATE"
     assert "ESTIMATE, not measured" in capsys.readouterr().out
     for row in fields["rows"]:
         (frame,) = (each for each in row["estimates"] if each["steps"] == 30)
         assert row["within_paper_gpu"] == (frame["us"] <= row["paper_gpu_us"])
-        assert frame["dispatches"] >= 1
+        assert (frame["dispatches"] == 1) == (row["kernel"] == "persistent")
 
 
 MODEL = "rtmobile_iree.models:tiny_paper_gru"
