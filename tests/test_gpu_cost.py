@@ -26,9 +26,10 @@ from rtmobile_iree.gpu_cost import threads as evaluator
 from rtmobile_iree.gpu_cost.counts import KernelRun, Phase, totals
 from rtmobile_iree.gpu_cost.decode import Decoder
 from rtmobile_iree.gpu_cost.estimate import BARRIERS, DISPATCHES, estimate, phase_ns, rounds
+from rtmobile_iree.gpu_cost.grid import Grid, Latencies
 from rtmobile_iree.gpu_cost.host import count_runs
 from rtmobile_iree.gpu_cost.models import ADRENO_640, MODELS, get_model
-from rtmobile_iree.gpu_cost.threads import Grid, Latencies, Threads
+from rtmobile_iree.gpu_cost.threads import Threads
 from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.options import Options
 from rtmobile_iree.paper import TABLE_2
@@ -157,7 +158,7 @@ def test_turns_that_are_alike_are_counted_once(monkeypatch):
     alike, _ = counted(LOOP.replace("%BOUND", "%c4"))
     assert [(phase.times, phase.ends_with_barrier) for phase in alike] == [(4, True), (4, True)]
     assert {phase.working_set for phase in alike} == {64}
-    monkeypatch.setattr(evaluator, "_turns_alike", lambda loop: False)
+    monkeypatch.setattr(evaluator, "turns_alike", lambda loop: False)
     plain, _ = counted(LOOP.replace("%BOUND", "%c4"))
     assert len(plain) == 8
     sums = [totals([KernelRun("k", 1, 8, 0, phases)]) for phases in (alike, plain)]
