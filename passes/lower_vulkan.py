@@ -36,7 +36,7 @@ class LowerVulkanPass:
     """Lowers packed ops to dispatches of SPIR-V kernels.
 
     Attributes:
-        kernel, threads, step_threads, units, unroll, vector_tile, staged: see `GpuSchedule`.
+        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -48,8 +48,9 @@ class LowerVulkanPass:
     kernel: str = AUTO
     threads: int = 256
     step_threads: int = 64
-    units: int = 64
+    units: int = 0
     unroll: int = 4
+    quads: int = 2
     vector_tile: int = 4
     staged: bool = False
     workgroup_threads: int = 256
@@ -65,6 +66,7 @@ class LowerVulkanPass:
             self.step_threads,
             self.units,
             self.unroll,
+            self.quads,
             self.vector_tile,
             self.staged,
         )

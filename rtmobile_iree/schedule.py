@@ -148,8 +148,9 @@ class GpuSchedule:
             shared memory; "per-step", a dispatch a step; "auto": persistent where it fits.
         threads: most threads of a persistent workgroup.
         step_threads: most threads of a workgroup of any other kernel.
-        units: hidden units of a workgroup in a step's kernel.
+        units: most hidden units of a workgroup in a step's kernel; 0: as many as fill its threads.
         unroll: columns a loop over weights takes at once.
+        quads: a thread sums at most four times as many rows; fewer where panels are not that high.
         vector_tile: input vectors of a linear layer that share one load of its weights.
         staged: whether a step's workgroup copies its input vectors to shared memory, where they
             fit, before it multiplies.
@@ -158,8 +159,9 @@ class GpuSchedule:
     kernel: str = AUTO
     threads: int = 256
     step_threads: int = 64
-    units: int = 64
+    units: int = 0
     unroll: int = 4
+    quads: int = 2
     vector_tile: int = 4
     staged: bool = False
 
@@ -169,7 +171,9 @@ class GpuSchedule:
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
-        for name in ("units", "unroll", "vector_tile"):
+        if self.units < 0:
+            raise TargetError(f"schedule: units = {self.units}; use 0 or more")
+        for name in ("unroll", "quads", "vector_tile"):
             if getattr(self, name) < 1:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
 

@@ -92,18 +92,18 @@ def test_layers_are_pytorchs(vulkan, kind, inputs, hidden, layers, both, batch, 
 @pytest.mark.parametrize(
     ("values", "target", "kernel"),
     [
-        ("f16", "lavapipe", "persistent"),
         ("f16", "adreno-640", "per-step"),
-        ("bf16", "adreno-640", "persistent"),
+        ("f16", "lavapipe", "persistent"),
         ("bf16", "vulkan", "per-step"),
         ("i8", "vulkan", "persistent"),
-        ("i8", "lavapipe", "per-step"),
+        ("i8", "adreno-640", "per-step"),
     ],
 )
 def test_narrow_values_are_widened(vulkan, values, target, kernel):
     """The CPU's program of the same values is what PyTorch cannot say: rounding is not ours."""
-    model = Speech(17, 9, nn.Tanh()).eval()
-    rt.prune(model, layers=["gru.*", "fc.weight"], **BSP)
+    torch.manual_seed(0)
+    model = Speech(48, 9, nn.Tanh()).eval()
+    rt.prune(model, layers=["gru.*", "fc.weight"], **{**BSP, "row_rate": 1})
     x = torch.randn(2, 7, 7)
     expected = rt.compile(model, x, "host", values=values)
     program = rt.compile(model, x, target, values=values, gpu_kernel=kernel)

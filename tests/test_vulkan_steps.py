@@ -6,14 +6,17 @@ that alternate between two places (T odd and even), rows of a layer in two group
 
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from rtmobile_iree.passes import run_passes
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
+from rtmobile_iree.passes.vulkan.lanes import fitting_quads
 from rtmobile_iree.passes.weights import walk
 from torch import nn
 
 import rtmobile_iree as rt
+from rtmobile_iree.bspc import pack
 from rtmobile_iree.frontend import import_module
 from rtmobile_iree.iree_backend import compile_text
 from rtmobile_iree.pipeline import layout_pipeline
@@ -95,17 +98,17 @@ def lowered(model, x, schedule, dynamic_steps=True):
     "schedule",
     [
         LowerVulkanPass(kernel="per-step", units=5, step_threads=1, unroll=1, vector_tile=1),
-        LowerVulkanPass(kernel="per-step", units=1, step_threads=8, staged=True, vector_tile=3),
+        LowerVulkanPass(kernel="per-step", units=1, step_threads=8, staged=True, quads=4),
         LowerVulkanPass(kernel="per-step", units=100, step_threads=128, unroll=3, vector_tile=8),
         LowerVulkanPass(kernel="per-step", staged=True, shared_bytes=2176),
-        LowerVulkanPass(kernel="persistent", threads=32, unroll=7, vector_tile=2),
+        LowerVulkanPass(kernel="persistent", threads=32, unroll=7, quads=1),
     ],
     ids=str,
 )
 def test_outputs_are_pytorchs_under_any_schedule(vulkan, schedule):
     torch.manual_seed(0)
-    model = nn.Sequential(Outputs(nn.GRU(11, 37, 2)), nn.Linear(37, 9)).eval()
-    rt.prune(model, layers=["*weight*"], **BSP)
+    model = nn.Sequential(Outputs(nn.GRU(11, 48, 2)), nn.Linear(48, 9)).eval()
+    rt.prune(model, layers=["*weight*"], **{**BSP, "row_rate": 1})
     text = str(lowered(model, torch.randn(4, 2, 11), schedule).operation.get_asm())
     program = Module(compile_text(text, get_target("lavapipe")), VULKAN)
     for steps in (1, 5, 30):
@@ -163,12 +166,18 @@ def test_a_model_too_large_for_shared_memory_runs_step_by_step(vulkan):
     check(rt.compile(model, x, "vulkan").module, model, x)
 
 
+@pytest.mark.parametrize(("rows", "quads"), [(0, 4), (3, 1), (64, 4), (72, 2), (60, 1)])
+def test_lanes_have_more_rows_where_few_are_padding(rows, quads):
+    assert fitting_quads([pack(np.ones((rows, 8), np.float32))], 4) == quads
+
+
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
         ({"threads": 100}, "threads = 100 is not a power of two"),
         ({"step_threads": 512}, "step_threads = 512; the target's workgroups have at most 256"),
         ({"unroll": 0}, "unroll = 0; use 1 or more"),
+        ({"units": -1}, "units = -1; use 0 or more"),
         ({"units": 64, "shared_bytes": 1024, "kernel": "per-step"}, "units = 64; their sums take"),
     ],
 )

@@ -49,7 +49,7 @@ class PoolBuffers:
 
     def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
         """The same buffers inside the kernel."""
-        return LaneConstants(self.pool.kind, self.pool.padded, *buffers)
+        return LaneConstants(self.pool.kind, self.pool.quads, self.pool.padded, *buffers)
 
 
 def pool_buffers(pool: LanePool) -> PoolBuffers:

@@ -1,13 +1,14 @@
-"""BSPC matrices as a GPU reads them: lanes of four rows, a thread each.
+"""BSPC matrices as a GPU reads them: lanes of four rows or a few times four, a thread each.
 
-A panel of height 4 L is L lanes side by side; the threads of neighbouring lanes load neighbouring
-elements of four weights and the same column numbers. Constants of a kernel, shared by its matrices:
+A panel is lanes side by side; the threads of neighbouring lanes load neighbouring elements of four
+weights and the same column numbers. More rows a lane share the loads of its column numbers and
+inputs, and leave fewer lanes to share out. Constants of a kernel, shared by its matrices:
 
 - `weights`: four weights of a column an element, see `values`;
 - `index` i32: kept columns;
 - `table` vector<4xi32>, a few entries a lane: (first column, columns, first weights, elements from
-  one column to the next), where its four rows go, -1 for padding, and for i8 the bits of the rows'
-  f32 scales; then what else a kernel looks up;
+  one column to the next); where its rows go, four an entry, -1 for padding; for i8 the bits of the
+  rows' f32 scales, likewise; then what else a kernel looks up;
 - `biases` f32.
 """
 
@@ -25,6 +26,7 @@ from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 from rtmobile_iree.values import STORAGE
 
 PADDING = -1
+MOST_PADDING = 1 / 8
 Entry = tuple[int, ...]
 
 
@@ -44,9 +46,10 @@ class Lanes:
 
 @dataclass(frozen=True)
 class LaneConstants:
-    """The constants inside a kernel, as memrefs; `kind`, `padded`: see `LanePool`."""
+    """The constants inside a kernel, as memrefs; `kind`, `quads`, `padded`: see `LanePool`."""
 
     kind: str
+    quads: int
     padded: bool
     weights: ir.Value
     index: ir.Value
@@ -60,10 +63,12 @@ class LanePool:
 
     Attributes:
         kind: the type of all values.
-        padded: whether some lanes have fewer than four rows.
+        quads: a lane has four times as many rows.
+        padded: whether some lanes have fewer.
     """
 
     kind: str
+    quads: int = 1
     padded: bool = False
     _values: list[np.ndarray] = field(default_factory=list)
     _index: list[np.ndarray] = field(default_factory=list)
@@ -125,7 +130,7 @@ class LanePool:
 
     @property
     def _lanes(self) -> int:
-        return len(self._table) // entries_a_lane(self.kind)
+        return len(self._table) // entries_a_lane(self.kind, self.quads)
 
     def _add_panel(
         self,
@@ -153,21 +158,42 @@ class LanePool:
         scales: np.ndarray,
     ) -> None:
         """Lanes of `values` [columns, rows]; `columns`: where they begin in the index, how many."""
-        missing = -positions.size % ROWS
+        quads = self.quads
+        missing = -positions.size % (quads * ROWS)
         self.padded |= missing > 0
-        places = np.pad(positions, (0, missing), constant_values=PADDING).reshape(-1, ROWS)
-        bits = np.pad(scales, (0, missing)).astype(np.float32).view(np.int32).reshape(-1, ROWS)
+        places = np.pad(positions, (0, missing), constant_values=PADDING)
+        bits = np.pad(scales, (0, missing)).astype(np.float32).view(np.int32)
         self._values.append(np.pad(values, ((0, 0), (0, missing))))
-        for number, place in enumerate(places):
-            fields = (*columns, self._elements + number, len(places))
-            entries = [fields, tuple(place.tolist()), tuple(bits[number].tolist())]
-            self._table += entries[: entries_a_lane(self.kind)]
-        self._elements += columns[1] * len(places)
+        elements = places.size // ROWS
+        for first in range(0, elements, quads):
+            rows = slice(first * ROWS, (first + quads) * ROWS)
+            lists = (places[rows], bits[rows]) if self.kind == "i8" else (places[rows],)
+            self._table.append((*columns, self._elements + first, elements))
+            self._table += [tuple(e) for each in lists for e in each.reshape(-1, ROWS).tolist()]
+        self._elements += columns[1] * elements
 
 
-def entries_a_lane(kind: str) -> int:
+def entries_a_lane(kind: str, quads: int) -> int:
     """Entries of the table: i8 has scales."""
-    return 3 if kind == "i8" else 2
+    return 1 + quads * (2 if kind == "i8" else 1)
+
+
+def fitting_quads(matrices: Sequence[PackedMatrix], most: int) -> int:
+    """How many fours of rows a lane may have, a power of two up to `most`, so that padding stays
+    below an eighth of the stored weights."""
+    quads = 1
+    while 2 * quads <= most and _padding(matrices, 2 * quads) < MOST_PADDING:
+        quads *= 2
+    return quads
+
+
+def _padding(matrices: Sequence[PackedMatrix], quads: int) -> float:
+    """What lanes of so many rows add to the stored weights."""
+    all_panels = [panel for matrix in matrices for panel in panels(matrix)]
+    stored = sum(panel.rows * panel.columns for panel in all_panels)
+    size = quads * ROWS
+    padded = sum(-(-panel.rows // size) * size * panel.columns for panel in all_panels)
+    return padded / stored - 1 if stored else 0.0
 
 
 def _joined(parts: Sequence[np.ndarray], kind: DTypeLike) -> np.ndarray:

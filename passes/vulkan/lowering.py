@@ -15,7 +15,7 @@ from rtmobile_iree.passes.packed_ops import (
 )
 from rtmobile_iree.passes.vulkan.dispatch import pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LanePool
+from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.matmul import MatmulKernel, plan_matmul, workgroups
 from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, ScanKernel, ScanPlan, plan_scan
 from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
@@ -52,7 +52,7 @@ class Lowering:
                 kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
-        pool = LanePool(stack.values)
+        pool = LanePool(stack.values, fitting_quads(stack.matrices, self.schedule.quads))
         plan = plan_scan(pool, stack)
         fits = plan.shared_bytes <= self.shared_bytes
         if self.schedule.kernel == PERSISTENT and not fits:
@@ -81,7 +81,8 @@ class Lowering:
             CompileError: values that the target cannot store.
         """
         (packed,) = read_packed(op)
-        pool = LanePool(value_type(op, [packed], self.storage_f16))
+        values = value_type(op, [packed], self.storage_f16)
+        pool = LanePool(values, fitting_quads([packed], self.schedule.quads))
         lanes = plan_matmul(pool, packed)
         outputs, inputs = packed.shape
         tile = self.schedule.vector_tile

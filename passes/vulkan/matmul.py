@@ -1,4 +1,4 @@
-"""The kernel of a linear layer: y[v] = W x[v], a thread a lane of four rows.
+"""The kernel of a linear layer: y[v] = W x[v], a thread a lane of rows.
 
 Workgroups along x share the lanes, along y the vectors v, of which a few share the loads of the
 weights. Rows that are not stored have lanes without columns, which write zeros.
@@ -88,7 +88,7 @@ class MatmulKernel:
         for v, sums in zip(vectors, totals, strict=True):
             self._write(e.mul(v, self.outputs), sums, rows)
 
-    def _write(self, start: ir.Value, sums: ir.Value, rows: ir.Value) -> None:
+    def _write(self, start: ir.Value, sums: list[ir.Value], rows: list[ir.Value]) -> None:
         e = self.emit
         write_lane(
             e, self.constants, sums, rows, lambda row, s: e.store(s, self.y, e.add(start, row))

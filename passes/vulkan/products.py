@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from rtmobile_iree.passes.kernels.emit import compare, when
@@ -20,25 +20,28 @@ Write = Callable[[ir.Value, ir.Value], None]
 
 def lane_sums(
     e: ThreadEmitter, constants: LaneConstants, lane: ir.Value, vectors: list[Place]
-) -> tuple[list[ir.Value], ir.Value]:
+) -> tuple[list[list[ir.Value]], list[ir.Value]]:
     """The products of one lane with some input vectors, which share the loads of its weights.
 
     Args:
         lane: its number in the table (index value).
 
     Returns:
-        Four sums for each vector, vector<4xf32>, and where they go, vector<4xi32>.
+        For each vector its sums, `quads` vector<4xf32>, and where they go, vector<4xi32>.
     """
-    at = e.mul(lane, entries_a_lane(constants.kind))
+    quads = constants.quads
+    at = e.mul(lane, entries_a_lane(constants.kind, quads))
     fields = e.lanes(memref.load(constants.table, [at]))
     column, columns, weight, stride = (as_index(each) for each in fields)
 
     def add(k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
         place = as_index(memref.load(constants.index, [e.add(column, k)]))
-        stored = memref.load(constants.weights, [arith.addi(weight, arith.muli(k, stride))])
-        weights = wide(e, constants.kind, stored)
+        first = arith.addi(weight, arith.muli(k, stride))
+        stored = [memref.load(constants.weights, [e.add(first, q)]) for q in range(quads)]
+        weights = [wide(e, constants.kind, each) for each in stored]
         values = [e.broadcast4(e.load(x, e.add(start, place))) for x, start in vectors]
-        return [e.fma(weights, x, total) for x, total in zip(values, totals, strict=True)]
+        pairs = [(w, x) for x in values for w in weights]
+        return [e.fma(*pair, total) for pair, total in zip(pairs, totals, strict=True)]
 
     def unrolled(k: ir.Value, *totals: ir.Value) -> list[ir.Value]:
         sums = list(totals)
@@ -47,20 +50,27 @@ def lane_sums(
         return sums
 
     full = e.sub(columns, arith.remui(columns, e.index(e.unroll)))
-    totals = e.loop(0, full, e.unroll, [e.zero4() for _ in vectors], unrolled)
+    totals = e.loop(0, full, e.unroll, [e.zero4() for _ in range(quads * len(vectors))], unrolled)
     totals = e.loop(full, columns, 1, totals, lambda k, *sums: add(k, list(sums)))
     if constants.kind == "i8":
-        bits = memref.load(constants.table, [e.add(at, 2)])
-        scales = arith.bitcast(e.vector_type(4), bits)
-        totals = [arith.mulf(total, scales) for total in totals]
-    return totals, memref.load(constants.table, [e.add(at, 1)])
+        bits = [memref.load(constants.table, [e.add(at, 1 + quads + q)]) for q in range(quads)]
+        scales = [arith.bitcast(e.vector_type(4), each) for each in bits]
+        totals = [arith.mulf(total, scales[i % quads]) for i, total in enumerate(totals)]
+    rows = [memref.load(constants.table, [e.add(at, 1 + q)]) for q in range(quads)]
+    return [totals[i : i + quads] for i in range(0, len(totals), quads)], rows
 
 
 def write_lane(
-    e: ThreadEmitter, constants: LaneConstants, sums: ir.Value, rows: ir.Value, write: Write
+    e: ThreadEmitter,
+    constants: LaneConstants,
+    sums: Sequence[ir.Value],
+    rows: Sequence[ir.Value],
+    write: Write,
 ) -> None:
     """write(position, sum) for each row of a lane that is no padding."""
-    for value, row in zip(e.lanes(sums), e.lanes(rows), strict=True):
+    values = [value for each in sums for value in e.lanes(each)]
+    places = [row for each in rows for row in e.lanes(each)]
+    for value, row in zip(values, places, strict=True):
         if not constants.padded:
             write(as_index(row), value)
             continue

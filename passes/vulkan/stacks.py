@@ -39,6 +39,11 @@ class Stack:
     sizes: tuple[int, ...]
 
     @property
+    def matrices(self) -> list[PackedMatrix]:
+        """Those of all layers."""
+        return _matrices(self.layers)
+
+    @property
     def projected(self) -> bool:
         return self.layers[0].w_hr is not None
 
@@ -55,13 +60,12 @@ def read_stack(chain: Sequence[ir.Operation], kind: str, storage_f16: bool) -> S
         CompileError: arrays that are no constants, or values as in `value_type`.
     """
     layers, cell, shapes = [read_layer(op) for op in chain], CELLS[kind], state_shapes(chain)
-    matrices = [m for layer in layers for m in (layer.w_ih, layer.w_hh, layer.w_hr) if m]
     rows, batch, outputs = shapes[0]
     return Stack(
         chain,
         cell,
         layers,
-        value_type(chain[0], matrices, storage_f16),
+        value_type(chain[0], _matrices(layers), storage_f16),
         rows,
         batch,
         layers[0].w_ih.shape[1],
@@ -69,6 +73,10 @@ def read_stack(chain: Sequence[ir.Operation], kind: str, storage_f16: bool) -> S
         outputs,
         tuple(shape[2] for shape in shapes),
     )
+
+
+def _matrices(layers: Sequence[Layer]) -> list[PackedMatrix]:
+    return [m for layer in layers for m in (layer.w_ih, layer.w_hh, layer.w_hr) if m is not None]
 
 
 def value_type(op: ir.Operation, matrices: Sequence[PackedMatrix], storage_f16: bool) -> str:

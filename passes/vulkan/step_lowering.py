@@ -9,13 +9,14 @@ from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, 
 from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LanePool
+from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.step_loop import Carried, emit_loop
-from rtmobile_iree.passes.vulkan.step_plan import StepPlan, plan_steps
+from rtmobile_iree.passes.vulkan.step_plan import StepPlan, filling_units, plan_steps
 from rtmobile_iree.passes.vulkan.step_state import StepBuffers
+from rtmobile_iree.passes.vulkan.values import ROWS
 from torch_mlir import ir
 
 from rtmobile_iree.schedule import GpuSchedule
@@ -44,12 +45,15 @@ class StepLowering:
     def run(self) -> None:
         """Replaces the stack's ops."""
         stack, schedule = self.stack, self.schedule
-        pool = LanePool(stack.values)
-        plan = plan_steps(pool, stack, schedule.units, schedule.staged, self.shared_bytes)
+        quads = fitting_quads(stack.matrices, schedule.quads)
+        pool = LanePool(stack.values, quads)
+        rows = pool.quads * ROWS * schedule.step_threads
+        units = schedule.units or filling_units(stack, rows, self.shared_bytes)
+        plan = plan_steps(pool, stack, units, schedule.staged, self.shared_bytes)
         constants, others = pool_buffers(pool), None
         self._define_step(plan, constants)
         if stack.projected:
-            pool = LanePool(stack.values)
+            pool = LanePool(stack.values, quads)
             project = plan_project(pool, stack.layers)
             others = pool_buffers(pool)
             self._define_project(plan, project, others)

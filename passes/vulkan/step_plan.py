@@ -12,6 +12,7 @@ from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.errors import TargetError
 
 F32_BYTES = 4
+LEAST_UNITS = 64
 ENTRIES = 2  # of the table, a layer and group
 
 
@@ -60,7 +61,7 @@ def plan_steps(
         below = stack.layers[number - 1].state if number else 0
         entries += _layer_entries(pool, stack, layer, below, units, groups)
     most = max(max(ih, hh) for _, ih, _, hh in entries[::ENTRIES])
-    sums_bytes = 2 * F32_BYTES * stack.cell.blocks * units
+    sums_bytes = _sums_bytes(stack, units)
     if sums_bytes > shared_bytes:
         raise TargetError(
             f"schedule: units = {units}; their sums take {sums_bytes:,} bytes of shared memory, "
@@ -69,6 +70,25 @@ def plan_steps(
     inputs_bytes = F32_BYTES * (widest(stack) + stack.outputs)
     staged = staged and sums_bytes + inputs_bytes <= shared_bytes
     return StepPlan(stack, units, groups, pool.add_entries(entries), most, staged)
+
+
+def filling_units(stack: Stack, rows: int, shared_bytes: int) -> int:
+    """Units of a group whose larger matrix keeps threads busy that sum `rows` rows at once.
+
+    From 64 on, doubled until more than half of them are, or sums take half of the shared memory.
+    """
+    stored = max(matrix.reorder.size for matrix in stack.matrices)
+    units = LEAST_UNITS
+    while units < stack.hidden and 2 * stored * units <= rows * stack.hidden:
+        if 2 * 2 * _sums_bytes(stack, units) > shared_bytes:
+            break
+        units *= 2
+    return units
+
+
+def _sums_bytes(stack: Stack, units: int) -> int:
+    """Shared memory of the sums of a group, a matrix each."""
+    return 2 * F32_BYTES * stack.cell.blocks * units
 
 
 def widest(stack: Stack) -> int:
