@@ -57,7 +57,11 @@ class Gpu:
         return (*VULKAN_FLAGS, f"--iree-vulkan-target={self.iree_target}", *self.iree_features)
 
 
-TIMELINE = "IREE's runtime needs timeline semaphores: core in Vulkan 1.2, an extension of 1.1"
+# hal/drivers/vulkan/physical_device.c of IREE 3.13, supports_baseline
+RUNTIME = (
+    "IREE 3.13's runtime refuses drivers below Vulkan 1.3, or without timelineSemaphore, "
+    "scalarBlockLayout or synchronization2"
+)
 ALL = (
     Gpu(
         "lavapipe", "llvmpipe", vulkan="1.3", shared_bytes=32 * KB, workgroup_threads=1024,
@@ -72,7 +76,7 @@ ALL = (
         "vulkan", "vp_android_baseline_2022", vulkan="1.1", shared_bytes=16 * KB,
         workgroup_threads=128, storage_f16=False, storage_i8=False,
         wave_sizes=(4, 8, 16, 32, 64, 128), flops_s=None, memory_bytes_s=None,
-        faults=(TIMELINE,),
+        faults=(RUNTIME,),
         sources=(
             "limits: Khronos, VP_ANDROID_baseline_2022, as IREE 3.13 has it",
             "kernels bind up to 10 storage buffers, as most drivers allow; Vulkan promises 4",
@@ -83,7 +87,7 @@ ALL = (
         storage_f16=True, storage_i8=False, wave_sizes=(64, 128),
         flops_s=899 * GFLOP, memory_bytes_s=34.1 * GB,
         faults=(
-            f"{TIMELINE}; some of its drivers lack it",
+            f"{RUNTIME}: Qualcomm's for this GPU has 1.1, Mesa's turnip 1.3",
             "a Pixel 4 kills GPU work that takes longer than 2 s",
         ),
         sources=(
@@ -106,7 +110,7 @@ ALL = (
     Gpu(
         "mali-valhall", "valhall", vulkan="1.1", shared_bytes=32 * KB, workgroup_threads=512,
         storage_f16=True, storage_i8=True, wave_sizes=(16,),
-        flops_s=1088 * GFLOP, memory_bytes_s=60.0 * GB, faults=(TIMELINE,),
+        flops_s=1088 * GFLOP, memory_bytes_s=60.0 * GB, faults=(RUNTIME,),
         sources=(
             "limits: IREE 3.13's target valhall; SPIR-V 1.3, as its first drivers are Vulkan 1.1",
             "arithmetic: estimate, Mali-G710 MP10: 10 x 64 lanes x 2 x 850 MHz",

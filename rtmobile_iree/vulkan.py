@@ -36,6 +36,7 @@ class VulkanDevice:
         kind: "cpu", "integrated-gpu", "discrete-gpu", ... as IREE writes Vulkan's device types.
         driver, driver_version: as "llvmpipe" and "Mesa 22.3.6 (LLVM 15.0.6)".
         api: the version of Vulkan it has.
+        missing: what IREE's runtime wants of it that it has not.
     """
 
     name: str
@@ -43,6 +44,7 @@ class VulkanDevice:
     driver: str
     driver_version: str
     api: str
+    missing: tuple[str, ...] = ()
 
     @property
     def is_cpu(self) -> bool:
@@ -77,11 +79,21 @@ def describe() -> VulkanDevice:
 
 
 def read_description(text: str) -> VulkanDevice:
-    """What IREE's runtime prints of a device: `key: value`, a line each."""
+    """What IREE's runtime prints of devices, `key: value` a line; the first of them."""
     lines = [line.partition(": ") for line in text.splitlines()]
-    fields = {key: value for key, colon, value in lines if colon and not key.startswith(" ")}
-    keys = ("name", "type", "driver", "driver_info", "api")
-    return VulkanDevice(*(fields.get(key, "unknown") for key in keys))
+    fields: dict[str, str] = {}
+    missing = []
+    for key, colon, value in lines:
+        if key == "name" and "name" in fields:
+            break  # the next device
+        if colon and not key.startswith(" "):
+            fields.setdefault(key, value)
+        if key == "  missing":
+            missing.append(value)
+    name, kind, driver, version, api = (
+        fields.get(key, "unknown") for key in ("name", "type", "driver", "driver_info", "api")
+    )
+    return VulkanDevice(name, kind, driver, version, api, tuple(missing))
 
 
 def environment() -> dict[str, str]:

@@ -31,6 +31,9 @@ def test_what_iree_says_of_a_device_is_read():
     assert device == VulkanDevice("Some GPU", "integrated-gpu", "maker's", "v512.1", "1.1.128")
     assert not device.is_cpu
     assert "CPU" not in str(device)
+    assert read_description(TEXT + "name: another\ntype: cpu\n") == device
+    old = read_description(TEXT + "  missing: Vulkan API 1.3\n  missing: synchronization2\n")
+    assert old.missing == ("Vulkan API 1.3", "synchronization2")
     assert read_description("name: x") == VulkanDevice("x", *["unknown"] * 4)
 
 

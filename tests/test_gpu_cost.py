@@ -26,9 +26,10 @@ from rtmobile_iree.gpu_cost import threads as evaluator
 from rtmobile_iree.gpu_cost.counts import KernelRun, Phase, totals
 from rtmobile_iree.gpu_cost.decode import Decoder
 from rtmobile_iree.gpu_cost.estimate import BARRIERS, DISPATCHES, estimate, phase_ns, rounds
+from rtmobile_iree.gpu_cost.grid import Grid, Latencies
 from rtmobile_iree.gpu_cost.host import count_runs
 from rtmobile_iree.gpu_cost.models import ADRENO_640, MODELS, get_model
-from rtmobile_iree.gpu_cost.threads import Grid, Latencies, Threads
+from rtmobile_iree.gpu_cost.threads import Threads
 from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.options import Options
 from rtmobile_iree.paper import TABLE_2
@@ -63,10 +64,10 @@ def counted(body, threads=8, groups=1, turns=TURNS, latencies=LATENCIES):
         return run.run(region), run.shared_bytes
 
 
-def lowered(model, inputs, values="f32", *, merges=True):
+def lowered(model, inputs, values="f32", *, merges=True, kernel="auto"):
     """Without `merges`, nearly equal patterns stay apart, so that no zeros are stored."""
     module = import_module(model.eval(), inputs).module
-    options = Options(values)
+    options = Options(values, gpu_kernel=kernel)
     layout = [
         p for p in layout_pipeline(options) if merges or not isinstance(p, EliminateLoadsPass)
     ]
@@ -157,7 +158,7 @@ def test_turns_that_are_alike_are_counted_once(monkeypatch):
     alike, _ = counted(LOOP.replace("%BOUND", "%c4"))
     assert [(phase.times, phase.ends_with_barrier) for phase in alike] == [(4, True), (4, True)]
     assert {phase.working_set for phase in alike} == {64}
-    monkeypatch.setattr(evaluator, "_turns_alike", lambda loop: False)
+    monkeypatch.setattr(evaluator, "turns_alike", lambda loop: False)
     plain, _ = counted(LOOP.replace("%BOUND", "%c4"))
     assert len(plain) == 8
     sums = [totals([KernelRun("k", 1, 8, 0, phases)]) for phases in (alike, plain)]
@@ -228,6 +229,20 @@ def test_a_gru_by_hand():
     assert four[30].work["special"] == 30 * four[1].work["special"] > 0
     two = step(4, layers=2)
     assert two[30].work["fma"] == 30 * 2 * (3 * 4 * (4 + 4) + cell)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 30])
+def test_both_kernels_compute_the_same(steps):
+    """A dispatch a chunk, or one a step and layer at most; the products are the same."""
+    model, arguments = gru(4, hidden=20, layers=2)
+    one, many = (
+        totals(count_runs(lowered(model, arguments, kernel=kernel), steps, LATENCIES)[0])
+        for kernel in ("persistent", "per-step")
+    )
+    assert one.dispatches == 1
+    assert steps < many.dispatches <= max(2 * steps, 2)
+    assert one.work["fma"] == many.work["fma"]
+    assert one.work["special"] == many.work["special"]
 
 
 def test_pruned_weights_are_not_counted():
@@ -327,14 +342,14 @@ def test_the_table_says_what_is_above_the_papers_time(capsys, tmp_path, monkeypa
 
     monkeypatch.setattr(table, "paper_gru", tiny_paper_gru)
     path = tmp_path / "table.json"
-    table.main(path, "1x1,10x1", "f32")
+    table.main(path, "1x1,10x1", "f32", "persistent,per-step")
     fields = json.loads(path.read_text())
     assert fields["kind"] == "ESTIMATE"
     assert "ESTIMATE, not measured" in capsys.readouterr().out
     for row in fields["rows"]:
         (frame,) = (each for each in row["estimates"] if each["steps"] == 30)
         assert row["within_paper_gpu"] == (frame["us"] <= row["paper_gpu_us"])
-        assert frame["dispatches"] >= 1
+        assert (frame["dispatches"] == 1) == (row["kernel"] == "persistent")
 
 
 MODEL = "rtmobile_iree.models:tiny_paper_gru"

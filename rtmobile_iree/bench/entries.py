@@ -42,6 +42,7 @@ def make_entries(plan: Plan, target: str, folder: Path, progress: Progress) -> l
                 values=plan.settings.values,
                 activations=plan.settings.activations,
                 threads=plan.settings.threads,
+                gpu_kernel=plan.settings.gpu_kernel,
             )
         for steps in plan.steps:
             files = write_reference(variant, steps)

@@ -20,6 +20,7 @@ from rtmobile_iree.bench.peers.registry import DENSE, device_peers
 from rtmobile_iree.bench.results import AS_IS
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.options import Options
+from rtmobile_iree.schedule import AUTO
 
 # They keep 1/9.9, 1/28.2 and 1/242.6 of the evaluation model's recurrent weights, as the paper's
 # tables have 1/10, 1/29 and 1/245.
@@ -43,6 +44,7 @@ class Settings:
         sample_s: least seconds of one mean.
         values, activations: of our programs, as in `rtmobile_iree.compile`.
         device: "local", this machine's processor, or "vulkan", its Vulkan.
+        gpu_kernel: of our programs there, see `schedule.GpuSchedule.kernel`.
     """
 
     against: tuple[str, ...] | None = None
@@ -55,10 +57,11 @@ class Settings:
     values: str = "f32"
     activations: str = "f32"
     device: str = LOCAL
+    gpu_kernel: str = AUTO
 
     def check(self) -> None:
         """Raises an `InputError` for a setting that cannot be measured."""
-        Options(self.values, self.activations, threads=self.threads)
+        Options(self.values, self.activations, threads=self.threads, gpu_kernel=self.gpu_kernel)
         check_names([peer for peer in self.against or () if peer != ALL], self.device)
         if self.device != LOCAL and self.threads > 1:
             raise InputError(f"device {self.device}: threads are a processor's; use 1")

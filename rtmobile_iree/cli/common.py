@@ -12,6 +12,7 @@ from rich.console import Console
 
 from rtmobile_iree.cores import CORES
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.schedule import GPU_KERNELS
 from rtmobile_iree.targets import target_names
 
 if TYPE_CHECKING:
@@ -50,6 +51,9 @@ Activations = Annotated[
 TargetName = Annotated[
     str,
     typer.Option("--target", help=f"Machine to compile for: {', '.join(target_names())}."),
+]
+GpuKernel = Annotated[
+    str, typer.Option(help=f"Recurrent layers on a GPU: {', '.join(GPU_KERNELS)}.")
 ]
 CpuName = Annotated[
     str | None,

@@ -11,6 +11,7 @@ from rtmobile_iree.cli.common import (
     Activations,
     CpuName,
     ExampleInputs,
+    GpuKernel,
     Model,
     Prune,
     TargetName,
@@ -20,7 +21,7 @@ from rtmobile_iree.cli.common import (
     console,
     print_report,
 )
-from rtmobile_iree.schedule import ACTIVATION_ERROR, AUTO, GPU_KERNELS
+from rtmobile_iree.schedule import ACTIVATION_ERROR, AUTO
 
 
 @app.command()
@@ -40,9 +41,7 @@ def compile(
     values: Values = "f32",
     activations: Activations = "f32",
     threads: Annotated[int, typer.Option(help="Most threads a recurrent stack may use.")] = 1,
-    gpu_kernel: Annotated[
-        str, typer.Option(help=f"Recurrent layers on a GPU: {', '.join(GPU_KERNELS)}.")
-    ] = AUTO,
+    gpu_kernel: GpuKernel = AUTO,
 ) -> None:
     """Compiles a model to a .vmfb that IREE's own tools run."""
     program = compiled(

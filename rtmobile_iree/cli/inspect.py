@@ -13,6 +13,7 @@ from rtmobile_iree.cli.common import (
     Activations,
     CpuName,
     ExampleInputs,
+    GpuKernel,
     Prune,
     TargetName,
     Values,
@@ -27,6 +28,7 @@ from rtmobile_iree.cli.common import (
 )
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.options import Options
+from rtmobile_iree.schedule import AUTO
 from rtmobile_iree.targets import CpuTarget, GpuTarget, Target, get_target
 
 # a model as `compile` takes it, and its example inputs
@@ -55,11 +57,12 @@ def inspect(
     steps: Annotated[str, typer.Option(help="Steps of a call, with --cycles and --cost.")] = "1,30",
     values: Values = "f32",
     activations: Activations = "f32",
+    gpu_kernel: GpuKernel = AUTO,
 ) -> None:
     """Prints what is encoded in a program, how well it fits, and what stayed dense and why."""
     if cycles or cost:
         counts = [whole_number("--steps", text) for text in names(steps)]
-        options = Options(values, activations)
+        options = Options(values, activations, gpu_kernel=gpu_kernel)
         if Path(model).suffix == ".vmfb":
             raise InputError(
                 f"{'--cost' if cost else '--cycles'} {model}: a .vmfb does not say which constants "
@@ -82,6 +85,7 @@ def inspect(
             cpu=cpu,
             values=values,
             activations=activations,
+            gpu_kernel=gpu_kernel,
         )
     if json:
         print(program.report.to_json())

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from rtmobile_iree.errors import DeviceError
+from rtmobile_iree.errors import DeviceError, InputError
 from rtmobile_iree.runtime import FUNCTION, VULKAN
 
 RUN_TOOL, BENCHMARK_TOOL = "iree-run-module", "iree-benchmark-module"
@@ -70,6 +70,9 @@ def call_arguments(
 
     Args:
         driver: IREE's name of what runs it; None for the processor.
+
+    Raises:
+        InputError: several threads for a GPU.
     """
     return [
         f"--module={module}", *_device_arguments(threads, driver), f"--function={function}",
@@ -95,6 +98,8 @@ def write_call(
 
 
 def _device_arguments(threads: int, driver: str | None) -> list[str]:
+    if driver == VULKAN and threads > 1:
+        raise InputError(f"{threads} threads: the module is a GPU's; use 1")
     if driver == VULKAN:
         return [f"--device={driver}"]  # its allocator refuses what a caching one asks for
     if threads > 1:

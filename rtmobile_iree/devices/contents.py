@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.program import INPUTS_KEY, TARGET_KEY, InputSpec
-from rtmobile_iree.runtime import FUNCTION, read_reflection
+from rtmobile_iree.runtime import FUNCTION, VULKAN, read_reflection
 
 DECLARATION_KEY = "iree.abi.declaration"
 
@@ -78,6 +79,13 @@ def read_contents(vmfb: bytes, name: str = "module") -> Contents:
     inputs = tuple(InputSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in specs)
     outputs = declared_outputs(reflection.get(DECLARATION_KEY, ""), name)
     return Contents(name, vmfb, inputs, outputs, reflection.get(TARGET_KEY))
+
+
+def driver_of(vmfb: bytes, function: str = FUNCTION) -> str | None:
+    """IREE's name of what runs a module: `VULKAN` where it was compiled for a GPU; else None, for
+    the processor."""
+    target = read_reflection(vmfb, function=function).get(TARGET_KEY)
+    return VULKAN if target in GPUS else None
 
 
 def load_contents(path: Path) -> Contents:

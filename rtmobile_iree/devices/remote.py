@@ -1,9 +1,11 @@
-"""A device behind a transport: a board by ssh, a phone by adb."""
+"""A device behind a transport: a board by ssh, a phone by adb; its processor, or its GPU for a
+module that was compiled for one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,14 @@ from rtmobile_iree.devices.base import (
     read_array,
     read_benchmark,
 )
-from rtmobile_iree.devices.contents import count_outputs
+from rtmobile_iree.devices.contents import count_outputs, driver_of
 from rtmobile_iree.devices.cores import parse_cores
 from rtmobile_iree.devices.probe import Description, State
 from rtmobile_iree.devices.session import Session, Setup
 from rtmobile_iree.devices.transport import Transport
-from rtmobile_iree.runtime import FUNCTION
+from rtmobile_iree.devices.vulkan import find_there
+from rtmobile_iree.runtime import FUNCTION, VULKAN
+from rtmobile_iree.vulkan import VulkanDevice
 
 
 class Remote:
@@ -80,7 +84,9 @@ class Remote:
         with self._session() as session:
             arguments = self._call(session, vmfb, inputs, function, threads)
             arguments += benchmark_arguments(repetitions, min_time_s)
-            return read_benchmark(session.tool(BENCHMARK_TOOL, arguments), self.name)
+            result = read_benchmark(session.tool(BENCHMARK_TOOL, arguments), self.name)
+            gpu = self._gpu(session, vmfb, function)
+            return result if gpu is None else result | {"vulkan": asdict(gpu)}
 
     def describe(self) -> Description:
         """What it is."""
@@ -100,9 +106,18 @@ class Remote:
         function: str,
         threads: int,
     ) -> list[str]:
+        driver = None if self._gpu(session, vmfb, function) is None else VULKAN
         module = session.push(vmfb, ".vmfb")
         paths = [session.push(array_bytes(array), ".npy") for array in inputs]
-        return call_arguments(module, paths, function, threads)
+        return call_arguments(module, paths, function, threads, driver)
+
+    def _gpu(self, session: Session, vmfb: bytes, function: str) -> VulkanDevice | None:
+        """What runs a module there that was compiled for a GPU; asked for once a session."""
+        if driver_of(vmfb, function) is None:
+            return None
+        if session.vulkan is None:
+            session.vulkan = find_there(session.tool, self.name)
+        return session.vulkan
 
     @contextmanager
     def _session(self) -> Iterator[Session]:

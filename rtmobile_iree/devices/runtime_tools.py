@@ -32,19 +32,10 @@ INNER = "iree/_runtime_libs"
 # what `uname -m` says -> platform tags of the wheel
 WHEELS = {"aarch64": ("manylinux_2_28_aarch64", "manylinux_2_27_aarch64")}
 DOWNLOAD_S = 600
-# {version} of the runtime; {host}: a folder with iree-flatcc-cli for this machine, as its wheel has
 ANDROID_RECIPE = (
-    "IREE has no wheel for Android; build its tools with the NDK: "
-    "git clone --depth 1 --branch v{version} https://github.com/iree-org/iree && "
-    "git -C iree submodule update --init --depth 1 third_party/flatcc third_party/benchmark && "
-    "cmake -S iree -B build -G Ninja -DCMAKE_BUILD_TYPE=Release "
-    "-DCMAKE_TOOLCHAIN_FILE=$ANDROID_NDK/build/cmake/android.toolchain.cmake "
-    "-DANDROID_ABI=arm64-v8a -DANDROID_PLATFORM=android-30 -DIREE_BUILD_COMPILER=OFF "
-    "-DIREE_BUILD_TESTS=OFF -DIREE_BUILD_SAMPLES=OFF -DIREE_ERROR_ON_MISSING_SUBMODULES=OFF "
-    "-DIREE_ENABLE_CPUINFO=OFF -DIREE_ENABLE_LIBBACKTRACE=OFF -DIREE_HAL_DRIVER_VULKAN=OFF "
-    "-DIREE_HOST_BIN_DIR={host} && "
-    "cmake --build build --target iree-run-module iree-benchmark-module; "
-    "then --runtime-tools build/tools"
+    "IREE has no wheel for Android; build its tools with the NDK, by "
+    "third_party/android/build.sh FOLDER of rtmobile's repository (its README.md says which phones "
+    "run them), then --runtime-tools FOLDER"
 )
 
 
@@ -89,8 +80,7 @@ def tools_for(device: Description, name: str) -> RuntimeTools:
         DeviceError: there is no wheel for it; says what would work.
     """
     if device.android:
-        recipe = ANDROID_RECIPE.format(version=version(), host=host_tools().folder)
-        raise DeviceError(f"{name}: Android {device.android}: {recipe}")
+        raise DeviceError(f"{name}: Android {device.android}: {ANDROID_RECIPE}")
     if device.system != "Linux":
         raise DeviceError(f"{name}: runs {device.system}; build IREE's tools for it and give them "
                           "with --runtime-tools FOLDER")  # fmt: skip

@@ -17,6 +17,7 @@ from rtmobile_iree.devices.probe import Description, State, read_description, re
 from rtmobile_iree.devices.runtime_tools import given_tools, tools_for
 from rtmobile_iree.devices.transport import Outcome, Transport, script_command, shell
 from rtmobile_iree.errors import DeviceError
+from rtmobile_iree.vulkan import VulkanDevice
 
 LATE = 124  # run.sh, when it ended the command
 ANSWER_S = 30  # for a round trip, on top of what a command may take
@@ -50,10 +51,12 @@ class Session:
     Attributes:
         transport: the way to the device.
         setup: what the user said of it.
+        vulkan: its Vulkan device, once somebody asked.
     """
 
     transport: Transport
     setup: Setup
+    vulkan: VulkanDevice | None = None
     _pushed: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Session:

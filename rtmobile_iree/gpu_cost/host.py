@@ -11,8 +11,9 @@ from torch_mlir import ir
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.gpu_cost.counts import KernelRun
 from rtmobile_iree.gpu_cost.decode import Decoder, Instruction, Region
+from rtmobile_iree.gpu_cost.grid import Grid, Latencies
 from rtmobile_iree.gpu_cost.operations import INTEGERS, PREDICATES
-from rtmobile_iree.gpu_cost.threads import Grid, Latencies, Threads
+from rtmobile_iree.gpu_cost.threads import Threads
 from rtmobile_iree.passes.weights import walk
 
 Shape = tuple[int | None, ...]
@@ -44,7 +45,7 @@ class Kernel:
 
 @dataclass
 class Host:
-    """One call of `main` with so many steps.
+    """One call of `main`.
 
     Attributes:
         runs: its dispatches, in order; those that do the same are one.
@@ -52,7 +53,6 @@ class Host:
     """
 
     kernels: dict[str, Kernel]
-    steps: int
     latencies: Latencies
     runs: list[KernelRun] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
@@ -179,7 +179,7 @@ def count_runs(
     )  # fmt: skip
     decoder = Decoder()
     body = decoder.region(main.regions[0])
-    host = Host(kernels, steps, latencies)
+    host = Host(kernels, latencies)
     for number in body.arguments:
         shape = decoder.kinds[number].shape
         sizes = None if shape is None else tuple(steps if s is None else s for s in shape)
@@ -202,7 +202,7 @@ def _read_kernel(source: ir.Operation) -> Kernel:
 
 def _workgroups(count: Region, workload: int) -> tuple[int, int]:
     """How many run along x and y: the export's own region, computed."""
-    host = Host({}, 0, Latencies(1, 0, 0, 0))
+    host = Host({}, Latencies(1, 0, 0, 0))
     host._values[count.arguments[-1]] = np.int64(workload)
     x, y, _ = host.region(count)
     return int(x), int(y)

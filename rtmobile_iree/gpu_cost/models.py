@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtmobile_iree.errors import TargetError
-from rtmobile_iree.gpu_cost.threads import Latencies
+from rtmobile_iree.gpu_cost.grid import Latencies
 from rtmobile_iree.gpus import GB, KB, Gpu
 
 GIGA, CLOCK_HZ = 1e9, 585e6
@@ -37,7 +37,7 @@ class Model:
         l2_bytes_s: from the cache that all processors share, at most.
         caches: what lies behind, the smallest first; larger working sets come from memory.
         memory_bytes_s: from memory.
-        latencies: see `threads.Latencies`.
+        latencies: see `grid.Latencies`.
         barrier_ns: of a workgroup.
         dispatch_us: from the end of a dispatch to the begin of the next that reads its results.
         sources: where the figures come from; which are assumptions.

@@ -21,18 +21,21 @@ from rtmobile_iree.models import paper_gru
 from rtmobile_iree.options import Options
 from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow
 from rtmobile_iree.prune import prune
+from rtmobile_iree.schedule import PER_STEP, PERSISTENT
 from rtmobile_iree.targets import GpuTarget, get_target
 
 TARGET = "adreno-640"
-VALUES = ("f32", "f16")
+VALUES, KERNELS = ("f32", "f16", "i8"), (PERSISTENT, PER_STEP)
+# type of values, kernel
+Form = tuple[str, str]
 
 
 @dataclass(frozen=True)
 class TableRow:
-    """Ours at one rate and value type, for one step and for a frame."""
+    """Ours at one rate and form, for one step and for a frame."""
 
     paper: PaperRow
-    values: str
+    form: Form
     estimates: tuple[Estimate, ...]
 
     @property
@@ -48,47 +51,49 @@ class TableRow:
         return {
             "compression": self.paper.compression,
             "rate": self.paper.rate,
-            "values": self.values,
+            "values": self.form[0],
+            "kernel": self.form[1],
             "paper_gpu_us": self.paper.gpu_us,
             "within_paper_gpu": self.is_within,
             "estimates": [summary_fields(each) for each in self.estimates],
         }
 
 
-def make_rows(rows: Sequence[PaperRow], values: Sequence[str]) -> list[TableRow]:
-    """Estimates of the paper's model at these rates and value types."""
+def make_rows(rows: Sequence[PaperRow], forms: Sequence[Form]) -> list[TableRow]:
+    """Estimates of the paper's model at these rates and forms."""
     target = get_target(TARGET)
     assert isinstance(target, GpuTarget)
     found = []
     with err.status("starting") as status:
         for paper in rows:
-            for kind in values:
-                status.update(f"{paper.rate}, {kind}")
+            for form in forms:
+                status.update(f"{paper.rate}, {name(form)}")
                 module = paper_gru()
                 if paper.compression > 1:
                     columns, kept = parse_rate(paper.rate)
                     prune(module, column_rate=columns, row_rate=kept)
-                inputs, options = module.example_inputs(), Options(kind)
+                inputs, options = module.example_inputs(), Options(form[0], gpu_kernel=form[1])
                 made, _ = estimate(module, inputs, target, (1, FRAME_STEPS), options)
-                found.append(TableRow(paper, kind, made))
+                found.append(TableRow(paper, form, made))
     return found
 
 
+def name(form: Form) -> str:
+    return " ".join(form)
+
+
 def to_table(rows: Sequence[TableRow]) -> Table:
-    """A line a rate: the paper's time, and ours with each type of values."""
-    kinds = list(dict.fromkeys(row.values for row in rows))
+    """A line a rate: the paper's time, and ours in each form."""
+    forms = list(dict.fromkeys(row.form for row in rows))
     table = Table(
         title=f"ESTIMATE, not measured: us a frame of {FRAME_STEPS} steps (bytes alone) on {TARGET}"
     )
-    for heading in ("compression", "rate", "paper, GPU", *kinds, "dispatches", "barriers"):
+    for heading in ("compression", "rate", "paper, GPU", *map(name, forms)):
         table.add_column(heading, justify="right")
     for paper in dict.fromkeys(row.paper for row in rows):
-        ours = {row.values: row for row in rows if row.paper == paper}
-        total = ours[kinds[0]].frame.totals
-        table.add_row(
-            str(paper.compression), paper.rate, f"{paper.gpu_us:,.0f}",
-            *(_cell(ours[kind]) for kind in kinds), str(total.dispatches), str(total.barriers),
-        )  # fmt: skip
+        ours = {row.form: row for row in rows if row.paper == paper}
+        cells = [_cell(ours[form]) for form in forms]
+        table.add_row(str(paper.compression), paper.rate, f"{paper.gpu_us:,.0f}", *cells)
     return table
 
 
@@ -115,12 +120,14 @@ def main(
     json_file: Annotated[Path | None, typer.Option("--json", help="Write it here.")] = None,
     rates: Annotated[str | None, typer.Option(help="Some of the ten, with commas.")] = None,
     values: Annotated[str, typer.Option(help="Types of values, with commas.")] = ",".join(VALUES),
+    kernels: Annotated[str, typer.Option(help="Kernels, with commas.")] = ",".join(KERNELS),
 ) -> None:
     """Estimates the paper's ten rates on an Adreno 640."""
     chosen = [row for row in TABLE_2 if rates is None or row.rate in rates.split(",")]
     if not chosen:
         raise typer.BadParameter(f"--rates {rates}: use {', '.join(row.rate for row in TABLE_2)}")
-    rows = make_rows(chosen, values.split(","))
+    forms = [(kind, kernel) for kernel in kernels.split(",") for kind in values.split(",")]
+    rows = make_rows(chosen, forms)
     console().print(to_table(rows))
     for line in notes(rows[0].frame, ()):
         console().print(line, highlight=False)

@@ -21,7 +21,9 @@ from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.gpu_cost.counts import LINE_BYTES, Phase
-from rtmobile_iree.gpu_cost.decode import Instruction, Kind, Region
+from rtmobile_iree.gpu_cost.decode import Instruction, Region
+from rtmobile_iree.gpu_cost.grid import Grid, Latencies, Memory
+from rtmobile_iree.gpu_cost.loops import turns_alike
 from rtmobile_iree.gpu_cost.operations import (
     INTEGER,
     INTEGERS,
@@ -29,35 +31,6 @@ from rtmobile_iree.gpu_cost.operations import (
     cost_class,
     is_known,
 )
-
-
-@dataclass(frozen=True)
-class Latencies:
-    """Nanoseconds until a result can be used; `wave`: threads that run in step."""
-
-    wave: int
-    arithmetic_ns: float
-    shared_ns: float
-    global_ns: float
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A memref: its element, and the integers in it where they are known."""
-
-    number: int
-    kind: Kind
-    data: np.ndarray | None
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Who runs a kernel: workgroups along x and y, threads of each, push constants, bindings."""
-
-    workgroups: tuple[int, int]
-    threads: int
-    constants: tuple[int, ...]
-    bindings: tuple[np.ndarray | None, ...]
 
 
 @dataclass
@@ -258,7 +231,7 @@ class Threads:
         turns = np.broadcast_to(np.maximum(0, -(-(high - low) // step)), (self.count,))
         most = int(turns[outer].max(initial=0))
         self.now = self.latest
-        if most > 1 and _turns_alike(each) and (turns[outer] == most).all():
+        if most > 1 and turns_alike(each) and (turns[outer] == most).all():
             self._repeated(each, inner, low, most)
         else:
             for turn in range(most):
@@ -339,29 +312,3 @@ def _lane(vector: Any, op: ir.Operation) -> Any:
 
 def _all_known(values: list[Any]) -> bool:
     return all(value is not None and not isinstance(value, tuple) for value in values)
-
-
-def _turns_alike(loop: Instruction) -> bool:
-    """Whether no branch, loop bound or mask in a loop depends on its turn: there are barriers in
-    it, and what decides is computed without its own values."""
-    region = loop.regions[0]
-    if not any(each.name == "gpu.barrier" for each in region.instructions):
-        return False
-    own = set(region.arguments)
-    return not _decides(region, own)
-
-
-def _decides(region: Region, tainted: set[int]) -> bool:
-    for each in region.instructions:
-        deciding = {"scf.for": each.operands[:3], "scf.if": each.operands[:1]}.get(each.name, ())
-        if tainted & set(deciding):
-            return True
-        if tainted & set(each.operands):
-            tainted |= set(each.results)
-        for inner in each.regions:
-            if each.name == "scf.for":
-                starts = zip(inner.arguments[1:], each.operands[3:], strict=True)
-                tainted |= {number for number, start in starts if start in tainted}
-            if _decides(inner, tainted):
-                return True
-    return False

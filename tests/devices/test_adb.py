@@ -22,7 +22,8 @@ import pytest
 from rtmobile_iree.devices import get_device
 from rtmobile_iree.devices.adb import Adb
 from rtmobile_iree.devices.transport import shell
-from rtmobile_iree.errors import DeviceError
+from rtmobile_iree.errors import DeviceError, InputError
+from rtmobile_iree.vulkan import describe
 
 VERSION, SERIAL = 41, "0123ABCD"
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
@@ -281,6 +282,52 @@ def test_android_needs_tools_of_its_own(phone, tmp_path):
         (programs / name).write_text("#!/bin/sh\nexit 0\n")
         (programs / name).chmod(0o755)
     assert get_device("adb").describe().android == "13"
+
+
+@pytest.fixture
+def gpu_module(vulkan):
+    """A module for a GPU, and inputs of two steps."""
+    import rtmobile_iree as rt
+    from rtmobile_iree.models import tiny_paper_gru
+
+    model = tiny_paper_gru()
+    inputs = model.example_inputs(2)
+    vmfb = rt.compile(model, inputs, "adreno-640", dynamic_steps=True).vmfb
+    return vmfb, [array.numpy() for array in inputs]
+
+
+@pytest.mark.vulkan
+def test_a_gpus_module_runs_on_the_phones_vulkan(phone, vulkan, gpu_module):
+    """The phone's is this machine's: lavapipe, where there is no GPU."""
+    vmfb, inputs = gpu_module
+    phone.environment |= vulkan.environment()
+    there = get_device("adb").run(vmfb, inputs)
+    for y, expected in zip(there, vulkan.run(vmfb, inputs), strict=True):
+        np.testing.assert_array_equal(y, expected)
+    result = get_device("adb").benchmark(vmfb, inputs, repetitions=2, min_time_s=0.001)
+    assert len([r for r in result["benchmarks"] if r["run_type"] == "iteration"]) == 2
+    assert result["vulkan"]["name"] == describe().name
+    with pytest.raises(InputError, match="2 threads: the module is a GPU's; use 1"):
+        get_device("adb").benchmark(vmfb, inputs, repetitions=2, threads=2)
+
+
+@pytest.mark.vulkan
+def test_a_phone_without_vulkan(phone, gpu_module, tmp_path):
+    """No loader there, then one whose driver is too old for IREE's runtime."""
+    vmfb, inputs = gpu_module
+    phone.environment |= {"IREE_HAL_VULKAN_LIBVULKAN_PATH": str(tmp_path / "none.so")}
+    with pytest.raises(DeviceError, match=r"adb: iree-run-module failed .*; third_party/android"):
+        get_device("adb").run(vmfb, inputs)
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    old = "name: Adreno (TM) 640\ndriver: Qualcomm\ndriver_info: v512\n  missing: Vulkan API 1.3\n"
+    for name in ("iree-run-module", "iree-benchmark-module"):
+        (tools / name).write_text(f"#!/bin/sh\nprintf '{old}'\n")
+    with pytest.raises(DeviceError, match="Adreno .*v512: IREE's runtime wants Vulkan API 1.3; t"):
+        get_device("adb", tools=tools).run(vmfb, inputs)
+    (tools / "iree-run-module").write_text("#!/bin/sh\nexit 0\n")
+    with pytest.raises(DeviceError, match="its Vulkan loader lists no device"):
+        get_device("adb", tools=tools).run(vmfb, inputs)
 
 
 def test_no_adb_here(monkeypatch, tmp_path):

@@ -20,6 +20,7 @@ from rtmobile_iree.cli.common import (
     DeviceFolder,
     DeviceName,
     ExampleInputs,
+    GpuKernel,
     RuntimeToolsFolder,
     TargetName,
     Values,
@@ -29,6 +30,7 @@ from rtmobile_iree.cli.common import (
 )
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.runtime import VULKAN
+from rtmobile_iree.schedule import AUTO
 
 RATES_HELP = (
     "Our programs: column rate x row rate, or dense; with commas. 10x1,14.5x2,16x15.6 by default; "
@@ -66,6 +68,7 @@ def bench(
     example_input: ExampleInputs = None,
     values: Values = "f32",
     activations: Activations = "f32",
+    gpu_kernel: GpuKernel = AUTO,
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
     ] = False,
@@ -99,6 +102,7 @@ def bench(
         rounds=rounds,
         values=values,
         activations=activations,
+        gpu_kernel=gpu_kernel,
     )
     where = DeviceRequest(device, cores, runtime_tools, device_folder, cool_down, cool_below)
     request = BenchRequest(
