@@ -8,12 +8,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types venv arm64 vulkan llvm-mca sshd-adb clean
+.PHONY: demo test lint types venv arm64 vulkan llvm-mca sshd-adb speech clean
 
 demo: venv
 	@$(BIN)/rtmobile demo
 
-test: lint arm64 vulkan llvm-mca sshd-adb
+test: lint arm64 vulkan llvm-mca sshd-adb speech
 	@$(BIN)/python -m pytest
 
 lint: venv types
@@ -43,6 +43,13 @@ vulkan:
 sshd-adb: venv
 	@tools/unpack_debian.sh $(VENV)/debian openssh-server openssh-client adb libnss-wrapper || \
 	    echo 'make: tests of devices that need sshd or adb will be skipped' >&2
+
+# Asterisk's prompts and synthetic voices, for `rtmobile corpus asterisk` and its tests; without
+# apt-get those are skipped.
+speech: venv
+	@$(BIN)/python -c \
+	    'from rtmobile_iree.speech.corpora.sources import debian_folder; debian_folder()' || \
+	    echo 'make: tests of voices and of the prompts will be skipped' >&2
 
 # Installed anew whenever pyproject.toml is newer than the last installation that succeeded.
 $(STAMP): pyproject.toml

@@ -98,10 +98,17 @@ def test_the_wheel_has_every_module_and_the_clips(wheel):
         "devices/scripts/anchor.sh",
         "package/contents/run.sh",
         "package/contents/c/step.c",
+        "speech/corpora/timit_phones.tsv",
+        "speech/corpora/timit_speakers.tsv",
+        "speech/corpora/unpack_debian.sh",
+        "speech/corpora/words.tsv",
     ):
         assert f"rtmobile_iree/{file}" in names
-    for clip in ("dir-instr.wav", "LICENSE", "transcripts.tsv"):
+    for clip in ("dir-instr.wav", "LICENSE", "transcripts.tsv", "corpus.json"):
         assert f"rtmobile_iree/speech/clips/{clip}" in names
+    for kind in ("checkpoints/*.safetensors", "recipes/*.yaml"):
+        for file in (ROOT / "rtmobile_iree/speech").glob(kind):
+            assert f"rtmobile_iree/speech/{kind.split('/')[0]}/{file.name}" in names
     assert not [name for name in names if name.startswith(("dialects", "passes", "tests"))]
 
 

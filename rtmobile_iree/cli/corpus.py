@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -51,7 +52,22 @@ def asterisk(
     _show(folder / preparation.UNSEEN_FOLDER)
 
 
-def _preparation():
+@corpus.command()
+def timit(
+    source: Annotated[Path, typer.Argument(metavar="LDC_DIR", help="With TRAIN and TEST in it.")],
+    output: Output = None,
+    jobs: Jobs = 0,
+    strict: Strict = False,
+) -> None:
+    """TIMIT as the Linguistic Data Consortium distributes it (LDC93S1)."""
+    preparation = _preparation()
+    folder = output or preparation.corpora_folder() / "timit"
+    with _how(jobs, strict) as how:
+        preparation.prepare_timit(source, folder, how)
+    _show(folder)
+
+
+def _preparation() -> ModuleType:
     try:
         from rtmobile_iree.speech.corpora import preparation
     except ModuleNotFoundError as error:

@@ -32,7 +32,7 @@ def train(
     start: Annotated[Path | None, typer.Option(help="Dense checkpoint to prune.")] = None,
     seed: Annotated[int, typer.Option(help="Of weights, batches, dropout.")] = 0,
     half: Annotated[bool, typer.Option("--half", help="Store weights as f16.")] = False,
-    on_bad: Annotated[str, typer.Option(help="A bad file: stop, or skip it and say so.")] = "stop",
+    on_bad: Annotated[str, typer.Option(help="A bad file: skip it and say so, or stop.")] = "skip",
 ) -> None:
     """Trains a phone recogniser on a corpus, or prunes a trained one with ADMM."""
     from rtmobile_iree.speech.checkpoint import save_checkpoint

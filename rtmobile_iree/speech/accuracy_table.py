@@ -15,6 +15,8 @@ PAPER: dict[tuple[float, float], float] = {
     (16, 16): 4.4, (20, 10): 5.4, (20, 16): 5.4, (20, 20): 6.7,
 }  # fmt: skip
 MISSING = "missing"
+# method, column rate, row rate, seed
+Key = tuple[str, float, float, int]
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,8 @@ class Cell:
         column_rate, row_rate, seed: what it is.
         kept, weights: recurrent weights that are not 0, and all.
         valid_per, test_per: percent.
-        corpus, utterances: what it was trained on; hidden, layers: of the model.
+        steps: optimizer steps; of a pruned model, those after the dense model's.
+        corpus, utterances: what it was trained on; test_phones: what it was scored on.
     """
 
     method: str
@@ -37,22 +40,23 @@ class Cell:
     weights: int
     valid_per: float
     test_per: float
+    steps: int
     corpus: str
     utterances: int
     test_phones: int
 
     @staticmethod
-    def of(method: str, columns: float, rows: float, seed: int, notes: dict[str, Any]) -> Cell:
+    def of(key: Key, notes: dict[str, Any]) -> Cell:
         """Of a checkpoint's notes."""
         valid, test = notes["per"]["valid"], notes["per"]["test"]
         return Cell(
-            method, columns, rows, seed, notes["kept"], notes["weights"],
+            *key, notes["kept"], notes["weights"],
             100 * valid["errors"] / valid["phones"], 100 * test["errors"] / test["phones"],
-            notes["corpus"], notes["utterances"], test["phones"],
+            notes["steps"], notes["corpus"], notes["utterances"], test["phones"],
         )  # fmt: skip
 
     @property
-    def key(self) -> tuple[str, float, float, int]:
+    def key(self) -> Key:
         return self.method, self.column_rate, self.row_rate, self.seed
 
     def __str__(self) -> str:
@@ -103,10 +107,12 @@ def _preface(dense: Sequence[Cell], subject: dict[str, Any]) -> list[str]:
 def _notes(subject: dict[str, Any]) -> list[str]:
     effort = subject["effort"]
     return [
-        f"ADMM: {effort['admm']:g} epochs towards the structure and {effort['retrain']:g} under "
-        "the mask, for each stage of each step (columns, then rows); stages on the way "
-        f"{effort['column_stages']} x {effort['row_stages']}. Every method takes as many optimizer "
-        "steps as ADMM at the same rate, all of them retraining where a mask is set at once. "
+        f"ADMM, each stage: {effort['admm']:,} optimizer steps towards the structure and "
+        f"{effort['retrain']:,} under the mask. Two runs go through all rates, each from the one "
+        "before: columns 4, 10, 16, then rows 1.25, 2, 5, 16; and columns 4, 10, 20, then rows 8, "
+        "10, 16, 20. One-shot and unstructured pruning set their masks at once, and retrain "
+        f"{effort['admm'] + effort['retrain']:,} steps for columns and as many for rows; the list "
+        "below has everyone's steps. "
         f"Distillation from the dense model, all methods: {subject['prune']['distill']:g}. Rates "
         "are of the GRU's four matrices; the output layer stays dense. Made by "
         "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
@@ -115,9 +121,9 @@ def _notes(subject: dict[str, Any]) -> list[str]:
 
 def _each(done: Sequence[Cell]) -> list[str]:
     """Every run, a line each."""
-    heads = ["method", "rate", "seed", "kept", "PER valid", "PER test"]
+    heads = ["method", "rate", "seed", "kept", "steps", "PER valid", "PER test"]
     rows = [
-        [c.method, _name((c.column_rate, c.row_rate)), str(c.seed), f"{c.kept:,}",
+        [c.method, _name((c.column_rate, c.row_rate)), str(c.seed), f"{c.kept:,}", f"{c.steps:,}",
          f"{c.valid_per:.2f}", f"{c.test_per:.2f}"]
         for c in sorted(done, key=lambda c: (c.method, c.column_rate * c.row_rate, c.seed))
     ]  # fmt: skip

@@ -10,6 +10,7 @@ little of what follows.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal
 
 import numpy as np
@@ -109,6 +110,14 @@ class PhoneGRU(nn.Module):
         stack = self.config.stack
         self.mean.copy_(torch.from_numpy(np.tile(mean, stack)))
         self.scale.copy_(torch.from_numpy(np.tile(1 / deviation, stack)))
+
+
+def plain_copy(module: PhoneGRU) -> PhoneGRU:
+    """A module of its own, in eval mode, with the weights as they are under masks."""
+    copied = PhoneGRU(module.config)
+    weights = {name: attrgetter(name)(module).detach() for name in copied.state_dict()}
+    copied.load_state_dict(weights)
+    return copied.eval()
 
 
 def stack_frames(frames: np.ndarray, config: ModelConfig) -> np.ndarray:

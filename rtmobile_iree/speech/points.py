@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rtmobile_iree.prune.phases import Phase
 from rtmobile_iree.prune.recipe import Recipe
 from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
 from rtmobile_iree.speech.checkpoint import Checkpoint, load_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, open_dataset
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import prune_by_recipe, train_pruned
-from rtmobile_iree.speech.training import Progress, Pruner
+from rtmobile_iree.speech.task import Progress, Pruner
 from rtmobile_iree.speech.unstructured import UnstructuredPruner
 
 Method = Literal["admm", "one-shot", "unstructured", "rows-columns"]
@@ -31,24 +31,39 @@ STRIPE_ROWS, BLOCK_COLUMNS = 32, 32
 
 @dataclass(frozen=True)
 class Effort:
-    """How long a point takes, in epochs.
+    """How long a stage takes, in optimizer steps.
 
     Attributes:
-        admm: towards the structure, in each stage of each step (columns, rows).
-        retrain: under the mask, after each.
-        projections: updates of Z and U, an epoch.
-        column_stages, row_stages: rates on the way, see `rt.Recipe`.
-        rho: ADMM's, its growth and greatest value, see `rt.Recipe`.
+        admm: towards the structure.
+        retrain: under the mask, after that.
+        settings: the rest of ADMM's, see `rt.Recipe`.
     """
 
-    admm: float = 3
-    retrain: float = 3
-    projections: float = 2
-    column_stages: tuple[float, ...] = ()
-    row_stages: tuple[float, ...] = ()
-    rho: dict[str, float] = field(
-        default_factory=lambda: {"rho": 1e-3, "rho_growth": 1.5, "rho_max": 1.0}
-    )
+    admm: int = 240
+    retrain: int = 560
+    settings: dict[str, float] = field(
+        default_factory=lambda: {
+            "project_every": 40, "rho": 3e-3, "rho_growth": 2.0, "rho_max": 1.0,
+        }
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Rates one after the other, each from the one before: all columns first, then rows.
+
+    Attributes:
+        columns, rows: rising; the last are the recipe's rates, the others stages on the way.
+    """
+
+    columns: tuple[float, ...]
+    rows: tuple[float, ...] = (1.0,)
+
+    def point(self, phase: Phase) -> tuple[float, float]:
+        """(column rate, row rate) of the module after a phase's retraining."""
+        if phase.step == "columns":
+            return phase.cap, 1.0
+        return self.columns[-1], phase.cap
 
 
 @dataclass(frozen=True)
@@ -85,15 +100,17 @@ def run_point(
     training: TrainRecipe | None = None,
     folder: Path | None = None,
     progress: Progress = lambda line: None,
+    at_stage: Callable[[Phase, Checkpoint], None] | None = None,
 ) -> Point:
     """Prunes and retrains a dense model, and scores it.
 
     Args:
         checkpoint: the dense model or its file.
         corpus: opened, or its folder.
-        recipe: what it is pruned to, and how long; steps as `steps_per_epoch` counts them.
+        recipe: what it is pruned to, and for how many optimizer steps.
         training: batches, learning rate, augmentation; the checkpoint's own recipe by default.
         folder: keeps what a stopped run goes on from; a temporary one by default.
+        at_stage: see `train_pruned`.
 
     Raises:
         InputError, PruneError, DivergenceError: as `train_pruned`.
@@ -104,8 +121,9 @@ def run_point(
     make, subject = _pruner(recipe)
     with tempfile.TemporaryDirectory() as temporary:
         trained = train_pruned(
-            start, dataset, make, subject, training, seed, folder or Path(temporary), progress
-        )
+            start, dataset, make, subject, training, seed, folder or Path(temporary), progress,
+            at_stage,
+        )  # fmt: skip
     notes = trained.notes
     valid, test = (
         100 * notes["per"][split]["errors"] / notes["per"][split]["phones"]
@@ -114,49 +132,33 @@ def run_point(
     return Point(trained, valid, test, notes["kept"], notes["weights"])
 
 
-def steps_per_epoch(dataset: Dataset, training: TrainRecipe) -> int:
-    """Optimizer steps of one pass over the training set."""
-    return math.ceil(len(dataset.split("train")) / training.batch)
-
-
-def point_recipe(
-    method: Method,
-    column_rate: float,
-    row_rate: float,
-    config: ModelConfig,
-    epoch: int,
-    effort: Effort,
+def chain_recipe(
+    method: Method, chain: Chain, config: ModelConfig, effort: Effort
 ) -> Recipe | Unstructured:
-    """What a method does at a rate. All methods take the same number of optimizer steps.
+    """What a method does to reach a chain's last rates.
 
-    Args:
-        epoch: steps of one.
+    With ADMM, whose stages are all of the chain, each takes `effort.admm + effort.retrain` steps.
+    Those that set masks by magnitude go straight to the last rates, and retrain as long for each
+    of columns and rows.
     """
-    admm, retrain = round(effort.admm * epoch), round(effort.retrain * epoch)
-    masks = (column_rate > 1) + (row_rate > 1)
-    stages = _stages(effort.column_stages, column_rate) + _stages(effort.row_stages, row_rate)
-    steps = (masks + stages) * (admm + retrain)
+    rates = {"column_rate": chain.columns[-1], "row_rate": chain.rows[-1]}
+    steps = effort.admm + effort.retrain
     if method == "unstructured":
-        return Unstructured(column_rate * row_rate, steps)
+        masks = sum(rate > 1 for rate in rates.values())
+        return Unstructured(rates["column_rate"] * rates["row_rate"], masks * steps)
     shape = _blocks(config) if method != "rows-columns" else {"row_stripes": 1, "col_blocks": 1}
-    rates = {"column_rate": column_rate, "row_rate": row_rate}
     layers = _layers(config, rates, method)
     if method == "one-shot":
         kind = {"kind": "magnitude"}
-        return Recipe(method=kind, retrain_steps=steps // masks, layers=layers, **shape)
-    every = max(1, round(epoch / effort.projections))
+        return Recipe(method=kind, retrain_steps=steps, layers=layers, **shape)
     return Recipe(
-        method={"kind": "admm", "steps": admm, "project_every": min(every, admm), **effort.rho},
-        retrain_steps=retrain,
-        column_stages=effort.column_stages,
-        row_stages=effort.row_stages,
+        method={"kind": "admm", "steps": effort.admm, **effort.settings},
+        retrain_steps=effort.retrain,
+        column_stages=chain.columns[:-1],
+        row_stages=chain.rows[:-1],
         layers=layers,
         **shape,
     )
-
-
-def _stages(stages: tuple[float, ...], rate: float) -> int:
-    return sum(1 < stage < rate for stage in stages)
 
 
 def _blocks(config: ModelConfig) -> dict[str, int]:

@@ -75,6 +75,8 @@ class TrainRecipe(_Strict):
     """Greatest norm of a step's gradient."""
     patience: Count = 5
     """Epochs without a lower PER on `valid` before training ends."""
+    dropout: Share = 0.0
+    """Of a pruning run, in place of the model's: a sparse model has little to spare."""
     distill: Share = 0.5
     """Of a pruning run: share of the loss that follows the dense model's scores."""
     augment: Augment = Augment()

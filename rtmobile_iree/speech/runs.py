@@ -11,20 +11,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from rtmobile_iree.errors import DivergenceError
+from rtmobile_iree.prune.phases import Phase
 from rtmobile_iree.prune.pruner import BSPPruner
 from rtmobile_iree.prune.recipe import Recipe
-from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
+from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU, plain_copy
 from rtmobile_iree.speech.batches import Example
-from rtmobile_iree.speech.checkpoint import Checkpoint
+from rtmobile_iree.speech.checkpoint import Checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, Item
 from rtmobile_iree.speech.decode import Decoding, estimate_decoding
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.scoring import PER, check_phones, module_scores, score
-from rtmobile_iree.speech.training import Progress, Pruner, Run, Task
+from rtmobile_iree.speech.task import Progress, Pruner, Task
+from rtmobile_iree.speech.training import Run
 
 # what is tried on `valid` once a dense model is trained
 PRIOR_SCALES = (0.0, 0.3, 0.6)
 ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0)
+# what a run that diverged leaves in its folder
+LAST_GOOD = "last-good.safetensors"
 
 
 def train_dense(
@@ -52,9 +57,10 @@ def train_dense(
 
     subject = _subject(dataset, recipe, seed, "dense")
     task = Task(module, _examples(train, config), recipe, seed, subject, validate)
-    Run(task, folder, progress).finish()
+    run = Run(task, folder, progress)
+    _finish(run, Checkpoint(module, decoding, dataset.corpus.folding, subject))
     decoding = tune_decoding(module, dataset, valid, decoding)
-    notes = _notes(subject, module, dataset, decoding)
+    notes = _notes(subject, module, dataset, decoding, run.at.step)
     return Checkpoint(module, decoding, dataset.corpus.folding, notes)
 
 
@@ -67,6 +73,7 @@ def train_pruned(
     seed: int,
     folder: Path,
     progress: Progress = lambda line: None,
+    at_stage: Callable[[Phase, Checkpoint], None] | None = None,
 ) -> Checkpoint:
     """Prunes a trained model while it trains on; goes on where a run in `folder` was stopped.
 
@@ -74,6 +81,8 @@ def train_pruned(
         start: is left as it is, and is the teacher where the recipe distills.
         make_pruner: puts a pruner on a module; refuses what does not fit before the first step.
         subject: plain JSON that names what it does.
+        at_stage: gets the model as it is after each stage's retraining; again, where a run that
+            was stopped goes on from before it.
 
     Raises:
         InputError, DivergenceError: as `train_dense`; a corpus with other phones.
@@ -81,14 +90,26 @@ def train_pruned(
     """
     check_phones(dataset, start.config)
     module = copy.deepcopy(start.module)
+    module.dropout.p = module.gru.dropout = recipe.dropout
     config = start.config
     pruner = make_pruner(module)
     subject = _subject(dataset, recipe, seed, subject) | {"start": start.notes}
     examples = _examples(dataset.split("train"), config)
-    task = Task(module, examples, recipe, seed, subject, teacher=start.module.eval(), pruner=pruner)
-    Run(task, folder, progress).finish()
-    notes = _notes(subject, module, dataset, start.decoding)
-    return replace(start, module=module, notes=notes)
+
+    def finished(model: PhoneGRU) -> Checkpoint:
+        notes = _notes(subject, model, dataset, start.decoding, run.at.step)
+        return replace(start, module=model, notes=notes)
+
+    def snapshot(phase: Phase) -> None:
+        if at_stage is not None:
+            at_stage(phase, finished(plain_copy(module)))
+
+    task = Task(
+        module, examples, recipe, seed, subject,
+        teacher=start.module.eval(), pruner=pruner, at_stage=snapshot,
+    )  # fmt: skip
+    run = Run(task, folder, progress)
+    return finished(_finish(run, replace(start, notes=subject)))
 
 
 def prune_by_recipe(prune_recipe: Recipe) -> Callable[[PhoneGRU], Pruner]:
@@ -129,6 +150,19 @@ def kept_weights(module: PhoneGRU) -> tuple[int, int]:
     return sum(int((m != 0).sum()) for m in matrices), sum(m.numel() for m in matrices)
 
 
+def _finish(run: Run, like: Checkpoint) -> PhoneGRU:
+    """Trains to the end; where it diverges, the last good model is kept as a checkpoint."""
+    try:
+        return run.finish()
+    except DivergenceError as error:
+        good = run.last_good()
+        if good is None:
+            raise
+        path = run.folder / LAST_GOOD
+        save_checkpoint(path, replace(like, module=good))
+        raise DivergenceError(f"{error}; the last good model is {path}") from error
+
+
 def _examples(items: Sequence[Item], config: ModelConfig) -> list[Example]:
     return [Example.of(item, config) for item in items]
 
@@ -146,7 +180,7 @@ def _subject(
 
 
 def _notes(
-    subject: dict[str, Any], module: PhoneGRU, dataset: Dataset, decoding: Decoding
+    subject: dict[str, Any], module: PhoneGRU, dataset: Dataset, decoding: Decoding, steps: int
 ) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     kept, weights = kept_weights(module)
@@ -154,4 +188,4 @@ def _notes(
         split: asdict(evaluate(module, dataset, dataset.split(split), decoding))
         for split in ("valid", "test")
     }
-    return {**subject, "kept": kept, "weights": weights, "per": per}
+    return {**subject, "steps": steps, "kept": kept, "weights": weights, "per": per}

@@ -10,86 +10,23 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from rtmobile_iree.errors import DivergenceError, InputError
-from rtmobile_iree.prune.phases import Phase
-from rtmobile_iree.speech.acoustic import PhoneGRU
-from rtmobile_iree.speech.batches import Batch, Example, augmented, epoch_batches
+from rtmobile_iree.speech.acoustic import PhoneGRU, plain_copy
+from rtmobile_iree.speech.batches import Batch, augmented, epoch_batches
 from rtmobile_iree.speech.loss import training_loss
-from rtmobile_iree.speech.recipe import TrainRecipe
+from rtmobile_iree.speech.task import Position, Progress, Pruner, State, Task
 
 STATE, LOG = "state.pt", "log.jsonl"
 SAVE_EVERY_S = 20.0
-Progress = Callable[[str], None]
-State = dict[str, Any]
-
-
-class Pruner(Protocol):
-    """What a run asks of `rt.BSPPruner`, or of a pruner with another structure."""
-
-    @property
-    def phase(self) -> Phase: ...
-    @property
-    def done(self) -> bool: ...
-    @property
-    def steps(self) -> int: ...
-    def penalty(self) -> Tensor: ...
-    def step(self, loss: Tensor) -> None: ...
-    def finalize(self) -> Any: ...
-    def residuals(self) -> dict[str, float]: ...
-    def state_dict(self) -> State: ...
-    def load_state_dict(self, state: State) -> None: ...
-
-
-@dataclass
-class Task:
-    """What a run is about.
-
-    Attributes:
-        module: trained in place.
-        examples: of the training set.
-        recipe: how.
-        seed: of everything random but the module's first weights.
-        subject: plain JSON that says which run this is; a state of another is refused.
-        validate: PER in percent of the module as it is, on `valid`; None: the loss alone is told.
-        teacher: the dense model, where the recipe distills.
-        pruner: sets phases and masks; None in a dense run.
-    """
-
-    module: PhoneGRU
-    examples: list[Example]
-    recipe: TrainRecipe
-    seed: int
-    subject: State
-    validate: Callable[[], float] | None = None
-    teacher: PhoneGRU | None = None
-    pruner: Pruner | None = None
-
-
-@dataclass
-class Position:
-    """How far a run is.
-
-    Attributes:
-        step: optimizer steps done.
-        in_phase: of those, in the phase that is on.
-        best_per: lowest on `valid`, percent, and `best` the weights then. Dense runs only.
-        waited: epochs since.
-    """
-
-    step: int = 0
-    in_phase: int = 0
-    best_per: float = math.inf
-    waited: int = 0
-    best: dict[str, Tensor] = field(default_factory=dict)
+ADMM_PACE = 0.4
 
 
 class Run:
@@ -118,6 +55,15 @@ class Run:
         """Of the whole run."""
         pruner = self.task.pruner
         return self.task.recipe.epochs * self.steps_per_epoch if pruner is None else pruner.steps
+
+    def last_good(self) -> PhoneGRU | None:
+        """What a run that diverged leaves: of a dense one the best epoch's model, if one ended."""
+        if self.task.pruner is not None:
+            return plain_copy(self.task.module)
+        if not self.at.best:
+            return None
+        self.task.module.load_state_dict(self.at.best)
+        return self.task.module.eval()
 
     def finish(self) -> PhoneGRU:
         """Trains to the end; the module, in eval mode, with its best weights if it was dense.
@@ -171,18 +117,25 @@ class Run:
         torch.nn.utils.clip_grad_norm_(module.parameters(), task.recipe.clip)
         if pruner is None and not torch.isfinite(loss):
             raise DivergenceError(
-                f"training diverged at {self._where()}: the loss is {loss.item()}; the last state "
-                f"is in {self.folder}; lower learning_rate ({task.recipe.learning_rate:g}) or clip"
+                f"training diverged at {self._where()}: the loss is {loss.item()}; lower "
+                f"learning_rate ({task.recipe.learning_rate:g}) or clip"
             )
         self.optimizer.step()
-        phase = pruner.phase if pruner else None
-        if pruner:
-            pruner.step(loss)
-        same = pruner is None or pruner.phase == phase
-        self.at = replace(
-            self.at, step=self.at.step + 1, in_phase=self.at.in_phase + 1 if same else 0
-        )
+        self.at = replace(self.at, step=self.at.step + 1, in_phase=self.at.in_phase + 1)
+        if pruner is not None and not self._advance(pruner, loss):
+            self.at = replace(self.at, in_phase=0)
         return loss.item()
+
+    def _advance(self, pruner: Pruner, loss: Tensor) -> bool:
+        """The pruner's part of a step; whether its phase goes on."""
+        phase = pruner.phase
+        pruner.step(loss)
+        if pruner.phase == phase:
+            return True
+        if not phase.sets_masks:
+            self.task.module.eval()
+            self.task.at_stage(phase)
+        return False
 
     def _teacher_scores(self, batch: Batch) -> Tensor | None:
         teacher = self.task.teacher
@@ -193,12 +146,13 @@ class Run:
         return scores.clone()
 
     def _pace(self) -> float:
-        """Share of the highest learning rate: a rise and a cosine; flat where ADMM works."""
+        """Share of the highest learning rate: a rise and a cosine; flat and low where ADMM works,
+        which has to keep what the model knows."""
         pruner, recipe = self.task.pruner, self.task.recipe
         if pruner is None:
             return _rise_and_fall(self.at.step / self.steps, recipe.warm_up)
         if pruner.phase.sets_masks or pruner.done:
-            return 1.0
+            return ADMM_PACE
         return _rise_and_fall(self.at.in_phase / pruner.phase.steps, 0.0)
 
     def _where(self) -> str:

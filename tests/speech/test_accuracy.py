@@ -1,46 +1,49 @@
 """The accuracy table: which cells, resumed from its file, and what is missing said so."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.speech.accuracy import (
-    RATES,
-    Settings,
-    cells,
-    read_results,
-    run_table,
-    write_results,
-)
+from rtmobile_iree.speech.accuracy import read_results, run_table, write_results
+from rtmobile_iree.speech.accuracy_jobs import RATES, Job, Settings, dense_job, jobs_of
 from rtmobile_iree.speech.accuracy_table import PAPER, Cell, markdown
-from rtmobile_iree.speech.points import METHODS, Effort
+from rtmobile_iree.speech.points import METHODS, Chain, Effort
 from rtmobile_iree.speech.recipe import TrainRecipe
 
 SUBJECT = {
     "dense": TrainRecipe().model_dump(mode="json"),
     "prune": {"distill": 0.5},
-    "effort": {"admm": 1, "retrain": 2, "column_stages": [], "row_stages": []},
+    "effort": {"admm": 1, "retrain": 2},
 }
 
 
 def cell(method, rate, seed, per, kept=100):
-    return Cell(method, *rate, seed, kept, 1000, per, per, "made-up", 10, 50)
+    return Cell(method, *rate, seed, kept, 1000, per, per, 70, "made-up", 10, 50)
 
 
 @pytest.fixture
 def settings(tones, recipe, tmp_path):
     quick = TrainRecipe(**(recipe.model_dump() | {"epochs": 2}))
-    return Settings(tones, tmp_path / "work", quick, quick, Effort(admm=1, retrain=1))
+    return Settings(
+        tones,
+        tmp_path / "work",
+        quick,
+        quick,
+        Effort(admm=4, retrain=3, settings={"project_every": 2}),
+    )
 
 
 def test_every_cell_once_and_the_most_telling_first():
-    order = list(cells(3))
-    assert len(order) == len(set(order)) == 3 * (1 + len(METHODS) * len(RATES))
-    assert order[0] == ("dense", 1, 1, 0)
-    assert [key[0] for key in order[1:10]] == ["admm"] * 9
-    assert all(key[3] == 0 for key in order[: 1 + 9 * len(METHODS)])
+    keys = [key for job in jobs_of(3) for key in job.keys]
+    assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
+    assert keys[0] == ("dense", 1, 1, 0)
+    assert [key[0] for key in keys[1:10]] == ["admm"] * 9
+    assert all(key[3] == 0 for key in keys[: 1 + 9 * len(METHODS)])
     assert set(PAPER) == set(RATES)
+    folders = [job.folder(Path("work")) for job in jobs_of(3)]
+    assert len(set(folders)) == len(folders)
 
 
 def test_means_spreads_and_gaps():
@@ -60,7 +63,7 @@ def test_means_spreads_and_gaps():
         "10 x 1", "1/10.0", "+0.00", "+0.25 (+0.00 to +0.50)", "+3.00", "missing", "missing",
     ]  # fmt: skip
     assert table[5].count("missing") == 5
-    assert "| unstructured | 16 x 2 | 2 | 100 | 23.00 | 23.00 |" in text
+    assert "| unstructured | 16 x 2 | 2 | 100 | 70 | 23.00 | 23.00 |" in text
 
 
 def test_results_of_other_recipes_are_not_mixed_in(tmp_path):
@@ -77,14 +80,16 @@ def test_results_of_other_recipes_are_not_mixed_in(tmp_path):
 
 @pytest.mark.slow
 def test_the_table_goes_on_where_it_was(settings, tmp_path, monkeypatch):
-    wanted = [("dense", 1, 1, 0), ("admm", 10.0, 1.0, 0), ("unstructured", 10.0, 1.0, 0)]
-    monkeypatch.setattr("rtmobile_iree.speech.accuracy.cells", lambda seeds: iter(wanted[:seeds]))
+    chain = Job("admm", 0, ((10.0, 1.0), (16.0, 2.0)), Chain((10.0, 16.0), (2.0,)))
+    single = Job("unstructured", 0, ((10.0, 1.0),), Chain((10.0,)))
+    wanted = [dense_job(0), chain, single]
+    monkeypatch.setattr("rtmobile_iree.speech.accuracy.jobs_of", lambda count: wanted[:count])
     path = tmp_path / "results" / "accuracy.json"
     first = run_table(settings, path, seeds=2, jobs=1)
-    assert [one.key for one in first] == wanted[:2]
-    text = path.with_suffix(".md").read_text()
-    assert "missing" in text
+    assert [one.key for one in first] == [*wanted[0].keys, *chain.keys]
+    assert first[2].weights / first[2].kept == pytest.approx(32, rel=0.2)
+    assert "missing" in path.with_suffix(".md").read_text()
     again = run_table(settings, path, seeds=3, jobs=2)
-    assert again[:2] == first
-    assert [one.key for one in again] == wanted
-    assert len(json.loads(path.read_text())["cells"]) == 3
+    assert again[:3] == first
+    assert again[3].key == single.keys[0]
+    assert len(json.loads(path.read_text())["cells"]) == 4

@@ -132,6 +132,13 @@ def test_eval_of_a_checkpoint_and_of_a_module(capsys, tones, files):
     assert again[:2] == (0, out)
 
 
+def test_a_checkpoint_is_a_model_to_compile(capsys, files, tmp_path):
+    made = tmp_path / "made.vmfb"
+    code, _, err = run(capsys, "compile", files / "model.safetensors", "--output", made)
+    assert code == 0, err
+    assert made.read_bytes() == (files / "model.vmfb").read_bytes()
+
+
 def test_train_and_prune(capsys, tones, tmp_path):
     (tmp_path / "dense.yaml").write_text(DENSE)
     (tmp_path / "prune.yaml").write_text(PRUNE)
@@ -152,10 +159,10 @@ def test_bad_files_stop_training_or_are_left_out(capsys, make_tones, tmp_path):
     (folder / "u3.wav").write_bytes((folder / "u3.wav").read_bytes()[:500])
     (tmp_path / "dense.yaml").write_text(DENSE)
     command = ("train", "--corpus", folder, "--recipe", tmp_path / "dense.yaml", "-o")
-    code, _, err = run(capsys, *command, tmp_path / "run")
+    code, _, err = run(capsys, *command, tmp_path / "run", "--on-bad", "stop")
     assert code == 1
     assert "u3.wav" in err
-    code, _, err = run(capsys, *command, tmp_path / "run", "--on-bad", "skip")
+    code, _, err = run(capsys, *command, tmp_path / "run")
     assert code == 0
     assert f"left out: {folder / 'u3.wav'}" in err
 

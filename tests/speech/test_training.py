@@ -12,7 +12,7 @@ from rtmobile_iree.errors import DivergenceError, InputError, PruneError
 from rtmobile_iree.speech import training
 from rtmobile_iree.speech.checkpoint import load_checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, Item
-from rtmobile_iree.speech.points import METHODS, Effort, point_recipe, run_point, steps_per_epoch
+from rtmobile_iree.speech.points import METHODS, Chain, Effort, chain_recipe, run_point
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import evaluate, prune_by_recipe, train_dense, train_pruned
 
@@ -135,8 +135,10 @@ def test_a_diverging_run_says_where_and_keeps_its_state(
     trained, dataset, recipe, tmp_path, monkeypatch
 ):
     bad = with_bad_frames(dataset)
+    kept = tmp_path / "pruned" / "last-good.safetensors"
     with pytest.raises(DivergenceError, match=r"columns 3x: admm, step \d"):
         pruned(trained, bad, recipe, tmp_path / "pruned")
+    assert evaluate(load_checkpoint(kept).module, dataset, dataset.items, trained.decoding)
     monkeypatch.setattr("rtmobile_iree.speech.acoustic.PhoneGRU.set_normalisation", lambda *_: None)
     with pytest.raises(DivergenceError, match=r"epoch 1, step \d of 96: the loss is nan"):
         train_dense(bad, recipe, 0, tmp_path / "dense")
@@ -160,17 +162,36 @@ def test_ctc_learns_too(dataset, recipe, tmp_path):
     assert load_checkpoint(tmp_path / "ctc.safetensors").config == found.config
 
 
+QUICK = Effort(admm=4, retrain=3, settings={"project_every": 2})
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_a_point_by_each_method(method, trained, dataset, recipe, tmp_path):
-    steps = steps_per_epoch(dataset, recipe)
-    effort = Effort(admm=1, retrain=1)
-    wanted = point_recipe(method, 4, 2, trained.config, steps, effort)
+    wanted = chain_recipe(method, Chain((4,), (2,)), trained.config, QUICK)
     point = run_point(trained, dataset, wanted, training=recipe, folder=tmp_path)
     assert point.weights / point.kept == pytest.approx(8, rel=0.15)
-    assert lines(tmp_path)[-1]["step"] == 4 * steps, "all methods take as many steps"
-    assert point.test_per == pytest.approx(
-        evaluate(point.checkpoint.module, dataset, dataset.split("test"), trained.decoding).percent
+    assert point.checkpoint.notes["steps"] == 14, "all methods take as many steps"
+    test = dataset.split("test")
+    per = evaluate(point.checkpoint.module, dataset, test, trained.decoding)
+    assert point.test_per == per.percent
+
+
+def test_the_stages_of_a_chain_are_points_of_their_own(trained, dataset, recipe, tmp_path):
+    chain, found = Chain((2, 4), (1.5, 2)), {}
+    point = run_point(
+        trained,
+        dataset,
+        chain_recipe("admm", chain, trained.config, QUICK),
+        training=recipe,
+        folder=tmp_path,
+        at_stage=lambda phase, checkpoint: found.update({chain.point(phase): checkpoint}),
     )
+    assert list(found) == [(2, 1), (4, 1), (4, 1.5), (4, 2)]
+    for (columns, rows), checkpoint in found.items():
+        notes = checkpoint.notes
+        assert notes["weights"] / notes["kept"] == pytest.approx(columns * rows, rel=0.15)
+    assert same(found[4, 2].module, point.checkpoint.module)
+    assert not same(found[4, 1.5].module, point.checkpoint.module)
 
 
 def test_a_point_of_files(trained, tones, tmp_path):

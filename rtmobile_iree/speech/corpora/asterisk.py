@@ -15,12 +15,13 @@ from pathlib import Path
 import soundfile
 
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.speech.corpora.alignment import FRAME_S, RATE_HZ, Times, align, unknown_words
+from rtmobile_iree.speech.corpora.alignment import RATE_HZ, align, unknown_words
+from rtmobile_iree.speech.corpora.segments import ended
 from rtmobile_iree.speech.corpora.sounds import read_g722, resampled, write_wav
 from rtmobile_iree.speech.corpora.sources import SOUNDS, transcripts
 from rtmobile_iree.speech.corpora.transcripts import Words, groups, split_groups, words_of
 from rtmobile_iree.speech.corpora.voices import Voice, speak
-from rtmobile_iree.speech.corpus import TIME_DIGITS, Entry, Split, file_sha256
+from rtmobile_iree.speech.corpus import Entry, Split, file_sha256
 from rtmobile_iree.speech.features import SAMPLE_RATE_HZ, load_clips, read_sound
 
 SPEAKER = "allison"
@@ -178,13 +179,6 @@ def known_words(text: str) -> Words:
     if unknown:
         raise InputError(f"no pronunciation of {', '.join(unknown)}")
     return words
-
-
-def ended(times: Times, end_s: float) -> Times:
-    """The same labels for sound that ends a few samples sooner or later."""
-    kept = [part for part in times if part[0] < end_s - FRAME_S / 2] or list(times[:1])
-    start, _, phone = kept[-1]
-    return (*kept[:-1], (start, round(end_s, TIME_DIGITS), phone))
 
 
 def _seconds(path: Path) -> float:

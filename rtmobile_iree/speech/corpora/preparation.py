@@ -12,9 +12,10 @@ from rtmobile_iree.errors import InputError
 from rtmobile_iree.speech.corpora.asterisk import SPEAKER, known_words, recordings, syntheses
 from rtmobile_iree.speech.corpora.building import Built, Report, Task, build
 from rtmobile_iree.speech.corpora.perturb import Perturbed, perturbations
-from rtmobile_iree.speech.corpora.phones import CMU, CMU_FOLDING
+from rtmobile_iree.speech.corpora.phones import CMU, CMU_FOLDING, timit_table
 from rtmobile_iree.speech.corpora.sources import debian_folder, example_sentences
-from rtmobile_iree.speech.corpora.transcripts import Words, unlike
+from rtmobile_iree.speech.corpora.timit import missing_speakers, readings
+from rtmobile_iree.speech.corpora.transcripts import Words, leaks, unlike
 from rtmobile_iree.speech.corpora.voices import TRAINED, UNSEEN
 from rtmobile_iree.speech.corpus import SCHEMA, SILENCE, Entry, Manifest, write_manifest
 
@@ -25,6 +26,7 @@ ASTERISK_SOURCES = (
     "sentences of synthetic voices: the same, and examples of WordNet 3.0, Princeton University, "
     "WordNet licence",
 )
+TIMIT_SOURCES = ("TIMIT, LDC93S1, Linguistic Data Consortium: under the licence it came with",)
 
 
 @dataclass(frozen=True)
@@ -89,10 +91,30 @@ def prepare_asterisk(folder: Path, how: How, amounts: Amounts = Amounts()) -> No
     voices = syntheses(debian, TRAINED, sentences, amounts.sentences, "train", amounts.seed)
     spoken = how.run("voices", folder, voices)
     originals = [*heard.entries, *spoken.entries]
+    said = [(entry.split, tuple(entry.transcript.split())) for entry in originals]
+    assert not leaks([w for s, w in said if s == "train"], [w for s, w in said if s != "train"])
     copies = how.run("perturbed", folder, copies_of(originals, amounts))
     left_out = (*unknown, *heard.left_out, *spoken.left_out, *copies.left_out)
     write_manifest(folder, _manifest("asterisk", left_out, [*originals, *copies.entries]))
     _prepare_unseen(folder / UNSEEN_FOLDER, debian, held_out, how)
+
+
+def prepare_timit(source: Path, folder: Path, how: How) -> None:
+    """Makes `folder/corpus.json` of TIMIT as the Linguistic Data Consortium distributes it.
+
+    Raises:
+        InputError: `source` is not TIMIT, or under `how.strict` a file of it is bad.
+    """
+    tasks = readings(source)
+    for speaker in missing_speakers(tasks):
+        how.report(f"{speaker}: no recordings of this speaker of the core test or validation part")
+    built = how.run("recordings", folder, tasks)
+    _, folding = timit_table()
+    labels = tuple(sorted(folding))
+    write_manifest(
+        folder,
+        Manifest(SCHEMA, "timit", labels, folding, TIMIT_SOURCES, built.left_out, built.entries),
+    )
 
 
 def spoken_sentences(

@@ -6,7 +6,7 @@ import difflib
 import math
 import random
 import re
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from types import MappingProxyType
 
@@ -65,7 +65,7 @@ def groups(transcripts: Sequence[Words]) -> list[list[int]]:
 
 
 def split_groups(
-    grouped: Sequence[Sequence[int]],
+    grouped: Sequence[list[int]],
     weights: Sequence[float],
     test: Collection[int] = (),
     valid_share: float = 0.1,
@@ -87,7 +87,7 @@ def split_groups(
     order = sorted(grouped)
     random.Random(seed).shuffle(order)
     order.sort(key=lambda group: not set(group) & set(test))  # stable: those that must, first
-    dealt: Counter[tuple[int, Split]] = Counter()
+    dealt: defaultdict[tuple[int, Split], float] = defaultdict(float)
     for group in order:
         weight = sum(weights[number] for number in group)
         size = math.frexp(weight)[1]
@@ -104,10 +104,17 @@ def split_groups(
 
 def unlike(candidates: Iterable[Words], others: Sequence[Words]) -> list[Words]:
     """The candidates, each once, that are like none of the others."""
+    return [words for words in dict.fromkeys(candidates) if not leaks([words], others)]
+
+
+def leaks(train: Iterable[Words], held_out: Iterable[Words]) -> list[tuple[Words, Words]]:
+    """Pairs of a training transcript and one of another split that are alike."""
+    others = list(dict.fromkeys(held_out))
     return [
-        words
-        for words in dict.fromkeys(candidates)
-        if not any(are_alike(words, other) for other in others)
+        (words, other)
+        for words in dict.fromkeys(train)
+        for other in others
+        if are_alike(words, other)
     ]
 
 

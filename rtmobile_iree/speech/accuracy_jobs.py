@@ -1,0 +1,136 @@
+"""The training runs behind the accuracy table, in the order they are worth running."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import torch
+
+from rtmobile_iree.prune.phases import Phase
+from rtmobile_iree.speech.accuracy_table import Key
+from rtmobile_iree.speech.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rtmobile_iree.speech.dataset import Dataset, open_dataset
+from rtmobile_iree.speech.points import METHODS, Chain, Effort, Method, chain_recipe, run_point
+from rtmobile_iree.speech.recipe import TrainRecipe
+from rtmobile_iree.speech.runs import train_dense
+
+# column rate x row rate, the paper's Table I
+RATES = (
+    (10.0, 1.0), (16.0, 1.25), (16.0, 2.0), (16.0, 5.0), (20.0, 8.0),
+    (16.0, 16.0), (20.0, 10.0), (20.0, 16.0), (20.0, 20.0),
+)  # fmt: skip
+# the same rates as stages of two runs
+CHAINS = (
+    Chain((4.0, 10.0, 16.0), (1.25, 2.0, 5.0, 16.0)),
+    Chain((4.0, 10.0, 20.0), (8.0, 10.0, 16.0, 20.0)),
+)
+CHAINED: tuple[Method, ...] = ("admm", "rows-columns")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the table's runs have in common.
+
+    Attributes:
+        corpus: folder.
+        work: folder for what stopped runs go on from, and for checkpoints.
+        dense: recipe of the dense models.
+        prune: recipe of the points' training; its model and epochs do not count.
+        effort: of a stage.
+    """
+
+    corpus: Path
+    work: Path
+    dense: TrainRecipe
+    prune: TrainRecipe
+    effort: Effort
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training run.
+
+    Attributes:
+        method: "dense", or one of `points.METHODS`.
+        points: the cells it fills, (column rate, row rate).
+        chain: its stages; those not among the points are on the way only.
+    """
+
+    method: str
+    seed: int
+    points: tuple[tuple[float, float], ...]
+    chain: Chain
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        return tuple((self.method, *point, self.seed) for point in self.points)
+
+    def folder(self, work: Path) -> Path:
+        last = f"{self.chain.columns[-1]:g}x{self.chain.rows[-1]:g}"
+        return work / f"{self.method}-{last}-{self.seed}"
+
+    def checkpoint(self, work: Path, key: Key) -> Path:
+        """Where a cell's model is, once it is there."""
+        return self.folder(work) / f"{key[1]:g}x{key[2]:g}.safetensors"
+
+
+def dense_job(seed: int) -> Job:
+    """The dense model of a seed."""
+    return Job("dense", seed, ((1.0, 1.0),), Chain((1.0,)))
+
+
+def jobs_of(seeds: int) -> list[Job]:
+    """All runs, the most telling first."""
+    others = [method for method in METHODS if method != "admm"]
+    order = [dense_job(0), *_jobs("admm", 0)]
+    order += [job for method in others for job in _jobs(method, 0)]
+    for seed in range(1, seeds):
+        order += [dense_job(seed), *_jobs("admm", seed)]
+    order += [job for s, method in product(range(1, seeds), others) for job in _jobs(method, s)]
+    return order
+
+
+def _jobs(method: Method, seed: int) -> Iterator[Job]:
+    if method not in CHAINED:
+        yield from (Job(method, seed, ((c, r),), Chain((c,), (r,))) for c, r in RATES)
+        return
+    left = list(RATES)
+    for chain in CHAINS:
+        stages = [(c, 1.0) for c in chain.columns] + [(chain.columns[-1], r) for r in chain.rows]
+        points = tuple(stage for stage in stages if stage in left)
+        left = [rate for rate in left if rate not in points]
+        yield Job(method, seed, points, chain)
+
+
+def run_job(settings: Settings, job: Job) -> None:
+    """Trains, and writes a checkpoint for every cell as soon as it is there."""
+    torch.set_num_threads(1)
+    dataset = open_dataset(settings.corpus)
+    dense = dense_job(job.seed)
+    path = dense.checkpoint(settings.work, dense.keys[0])
+    if job.method == "dense":
+        folder = dense.folder(settings.work)
+        save_checkpoint(path, train_dense(dataset, settings.dense, job.seed, folder))
+        return
+    _prune(settings, job, dataset, load_checkpoint(path))
+
+
+def _prune(settings: Settings, job: Job, dataset: Dataset, start: Checkpoint) -> None:
+    def keep(phase: Phase, checkpoint: Checkpoint) -> None:
+        write(job.chain.point(phase), checkpoint)
+
+    def write(point: tuple[float, float], checkpoint: Checkpoint) -> None:
+        if point in job.points:
+            key = (job.method, *point, job.seed)
+            save_checkpoint(job.checkpoint(settings.work, key), checkpoint)
+
+    method: Method = next(method for method in METHODS if method == job.method)
+    recipe = chain_recipe(method, job.chain, start.config, settings.effort)
+    folder = job.folder(settings.work)
+    last = run_point(
+        start, dataset, recipe, job.seed, training=settings.prune, folder=folder, at_stage=keep
+    )
+    write((job.chain.columns[-1], job.chain.rows[-1]), last.checkpoint)
