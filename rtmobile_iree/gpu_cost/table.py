@@ -26,6 +26,8 @@ from rtmobile_iree.targets import GpuTarget, get_target
 
 TARGET = "adreno-640"
 VALUES, KERNELS = ("f32", "f16", "i8"), (PERSISTENT, PER_STEP)
+# what the table needs where it does not go to a terminal
+TABLE_COLUMNS = 190
 # type of values, kernel
 Form = tuple[str, str]
 
@@ -128,7 +130,7 @@ def main(
         raise typer.BadParameter(f"--rates {rates}: use {', '.join(row.rate for row in TABLE_2)}")
     forms = [(kind, kernel) for kernel in kernels.split(",") for kind in values.split(",")]
     rows = make_rows(chosen, forms)
-    console().print(to_table(rows))
+    console(TABLE_COLUMNS).print(to_table(rows))
     for line in notes(rows[0].frame, ()):
         console().print(line, highlight=False)
     if json_file is not None:
