@@ -23,16 +23,14 @@ from itertools import accumulate, pairwise
 from typing import ClassVar
 
 import numpy as np
-from rtmobile_iree.dialects.constants import constant, constant_array, element_type
-from rtmobile_iree.dialects.verify import PACKED_ARRAYS, packed_matrix
-from rtmobile_iree.passes.kernels.cells import Layer, PlanCell
+from rtmobile_iree.dialects.constants import constant, element_type
+from rtmobile_iree.passes.kernels.cells import PlanCell
 from rtmobile_iree.passes.kernels.control import LINE
 from rtmobile_iree.passes.kernels.dispatch import (
     Binding,
     at_least,
     define_kernel,
     dispatch,
-    dynamic_dims,
     zeros,
 )
 from rtmobile_iree.passes.kernels.emit import Emitter
@@ -45,16 +43,21 @@ from rtmobile_iree.passes.kernels.rnn import plan_rnn_relu, plan_rnn_tanh
 from rtmobile_iree.passes.kernels.stack_plan import StackPlan, plan_stack
 from rtmobile_iree.passes.kernels.values import element
 from rtmobile_iree.passes.kernels.workers import Arguments, StackRun, words
-from rtmobile_iree.passes.weights import walk
+from rtmobile_iree.passes.packed_ops import (
+    chains,
+    packed_ops,
+    read_layer,
+    read_packed,
+    replace_chain,
+    replace_matmul,
+    stack_inputs,
+    stack_results,
+    state_shapes,
+)
 from torch_mlir import ir
-from torch_mlir.dialects import arith, tensor
 
-from rtmobile_iree.bspc import PackedMatrix
-from rtmobile_iree.errors import CompileError
-from rtmobile_iree.kinds import KINDS
 from rtmobile_iree.schedule import ACTIVATION_ERROR, PARTS, Schedule, integer_dot
 
-PACKED = "bspc.packed_"
 CELLS: dict[str, PlanCell] = {
     "gru": plan_gru,
     "lstm": plan_lstm,
@@ -110,64 +113,10 @@ class LowerPass:
                 _lower_matmul(block, op, f"rtmobile_matmul_{number}", schedule)
 
 
-def packed_ops(module: ir.Operation, kind: str) -> list[ir.Operation]:
-    """Every `bspc.packed_<kind>`, in program order."""
-    return [op for op in walk(module) if op.name == PACKED + kind]
-
-
-def chains(ops: list[ir.Operation]) -> list[list[ir.Operation]]:
-    """Groups layers of one kind into stacks that one kernel can run, each in order."""
-    found: list[list[ir.Operation]] = []
-    for op in ops:
-        if found and _feeds(found[-1][-1], op):
-            found[-1].append(op)
-        else:
-            found.append([op])
-    return found
-
-
-def _feeds(first: ir.Operation, second: ir.Operation) -> bool:
-    """Whether all results of `first`, y and states, go to x and states of `second`, and nowhere
-    else."""
-    uses = [list(result.uses) for result in first.results]
-    inputs = list(second.operands)[: len(uses)]
-    return (
-        all(len(use) == 1 and use[0].owner == second for use in uses)
-        and list(first.results) == inputs
-    )
-
-
-def read_packed(op: ir.Operation) -> list[PackedMatrix]:
-    """The matrices of a packed op, in the order of its operands.
-
-    Raises:
-        CompileError: an array is no constant.
-    """
-    kind, arrays = KINDS.get(op.name.removeprefix(PACKED)), len(PACKED_ARRAYS)
-    first = kind.first_weight if kind else 1
-    shapes = [f"shape_{part}" for part in kind.weights] if kind else ["shape"]
-    return [
-        packed_matrix(op, shape, [_array(op, first + i * arrays + j) for j in range(arrays)])
-        for i, shape in enumerate(shapes)
-    ]
-
-
-def _array(op: ir.Operation, number: int) -> np.ndarray:
-    array = constant_array(op.operands[number])
-    if array is None:
-        name = ir.StringAttr(op.attributes["name"]).value
-        raise CompileError(
-            f"bspc-lower: {name}: operand {number} of {op.name} is computed at run time; "
-            "packed weights must be constants"
-        )
-    return array
-
-
 def _lower_stack(
     block: ir.Block, chain: list[ir.Operation], cell: PlanCell, name: str, schedule: Schedule
 ) -> None:
-    inputs = list(chain[0].operands)[: len(chain[0].results)]
-    shapes = [ir.RankedTensorType(state.type).shape for state in inputs[1:]]
+    inputs, shapes = stack_inputs(chain), state_shapes(chain)
     pool = ConstantPool()
     layers = [read_layer(op) for op in chain]
     plan = plan_stack(pool, layers, cell, shapes, schedule)
@@ -184,7 +133,7 @@ def _lower_stack(
         Binding(f32, *plan.most_scratch(), False),
     ]
     if plan.byte_pitch:
-        per_slot, fixed = plan.batch * plan.byte_pitch, plan.staging
+        per_slot, fixed = plan.most_bytes()
         most = (plan.sharing.workers * per_slot, plan.sharing.workers * fixed)
         bindings.append(Binding(element("i8"), *most, False))
 
@@ -207,10 +156,7 @@ def _lower_stack(
     define_kernel(block, name, bindings, body, workgroups)
     with ir.InsertionPoint(chain[-1]):
         call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan)
-    for before, after in zip(chain[-1].results, call.results, strict=False):
-        before.replace_all_uses_with(after)
-    for op in reversed(chain):
-        op.erase()
+    replace_chain(chain, call.results)
 
 
 def _split(values: Sequence[ir.Value], *counts: int) -> list[tuple[ir.Value, ...]]:
@@ -222,35 +168,19 @@ def _split(values: Sequence[ir.Value], *counts: int) -> list[tuple[ir.Value, ...
 def _dispatch_stack(
     name: str, chain: list[ir.Operation], arguments: list[ir.Value], plan: StackPlan
 ) -> ir.Operation:
-    y_type, *state_types = (ir.RankedTensorType(r.type) for r in chain[-1].results)
-    index = ir.IndexType.get()
-    dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]
-    steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
+    steps, results = stack_results(chain)
     dynamic = ir.ShapedType.get_dynamic_size()
     e = Emitter(1)
     slots = plan.slots(e, steps)
     scratch = ir.RankedTensorType.get([dynamic], e.f32)
-    results = [
-        (y_type, dims),
-        *((kind, []) for kind in state_types),
-        (scratch, [plan.scratch_elements(e, slots)]),
-    ]
+    results.append((scratch, [plan.scratch_elements(e, slots)]))
     if plan.byte_pitch:
         size = e.mul(plan.byte_elements(e, slots), plan.sharing.workers)
         results.append((ir.RankedTensorType.get([dynamic], element("i8")), [size]))
     shared = words(plan) * LINE
-    control = zeros(shared) if shared else None
-    return dispatch(name, steps, arguments, results, control)
-
-
-def read_layer(op: ir.Operation) -> Layer:
-    """A packed layer's weights.
-
-    Raises:
-        CompileError: an array is no constant.
-    """
-    row, biases = ir.IntegerAttr(op.attributes["layer"]).value, len(op.operands) - 2
-    return Layer(row, _array(op, biases), _array(op, biases + 1), *read_packed(op))
+    if not shared:
+        return dispatch(name, steps, arguments, results)
+    return dispatch(name, steps, arguments, results, [(zeros(shared), [])])
 
 
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:
@@ -270,23 +200,7 @@ def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedu
         emit_matmul(emit, schedule, plan, _constants(pool, arrays), (x, y), count)
 
     define_kernel(block, name, bindings, body)
-    with ir.InsertionPoint(op):
-        x, kind = op.operands[0], ir.RankedTensorType(op.results[0].type)
-        dims = dynamic_dims(x)
-        arguments = [x, *_pool_constants(pool)]
-        call = dispatch(name, count_vectors(x), arguments, [(kind, dims)])
-    op.results[0].replace_all_uses_with(call.results[0])
-    op.erase()
-
-
-def count_vectors(x: ir.Value) -> ir.Value:
-    """The product of all dimensions but the last."""
-    kind, index = ir.RankedTensorType(x.type), ir.IndexType.get()
-    total = arith.constant(index, 1)
-    for axis in range(kind.rank - 1):
-        size = tensor.dim(x, arith.constant(index, axis))
-        total = arith.muli(total, size)
-    return total
+    replace_matmul(op, name, _pool_arrays(pool))
 
 
 def _pool_arrays(pool: ConstantPool) -> list[np.ndarray]:

@@ -66,17 +66,9 @@ def load_module(spec: str) -> nn.Module:
         from rtmobile_iree.speech.checkpoint import load_checkpoint
 
         return load_checkpoint(spec).module
-    name, colon, attribute = spec.partition(":")
-    if not colon or Path(spec).suffix in FILE_KINDS:
+    if ":" not in spec or Path(spec).suffix in FILE_KINDS:
         raise InputError(f"MODEL {spec!r}: this command needs package.module:callable or a .pt2")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(name), attribute)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"MODEL {spec!r}: cannot import {name!r}: {error}") from error
-    except AttributeError as error:
-        raise InputError(f"MODEL {spec!r}: {name} has no {attribute!r}") from error
+    found = find_object(spec, "MODEL")
     if callable(found) and not isinstance(found, nn.Module):
         found = _call(found, spec)
     if not isinstance(found, nn.Module):
@@ -85,6 +77,28 @@ def load_module(spec: str) -> nn.Module:
     if found.training:
         raise InputError(f"MODEL {spec!r} is in training mode; have it return module.eval()")
     return found
+
+
+def find_object(spec: str, what: str) -> object:
+    """What `package.module:name` names; the working folder is searched first.
+
+    Args:
+        what: `spec` is called in an error.
+
+    Raises:
+        InputError: another form, or nothing of that name.
+    """
+    name, colon, attribute = spec.partition(":")
+    if not colon:
+        raise InputError(f"{what} {spec!r}: use package.module:name")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        return getattr(importlib.import_module(name), attribute)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{what} {spec!r}: cannot import {name!r}: {error}") from error
+    except AttributeError as error:
+        raise InputError(f"{what} {spec!r}: {name} has no {attribute!r}") from error
 
 
 def load_program(path: Path) -> ExportedProgram:

@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from rtmobile_iree.errors import InputError
-from rtmobile_iree.schedule import ACTIVATION_ERROR, MOST_WORKERS, check_activation_error
+from rtmobile_iree.schedule import (
+    ACTIVATION_ERROR,
+    AUTO,
+    MOST_WORKERS,
+    check_activation_error,
+    check_gpu_kernel,
+)
 from rtmobile_iree.values import parse_rules
 
 ACTIVATIONS = ("f32", "i8")
@@ -21,16 +27,19 @@ class Options:
             quantized on the fly, and products are integer dot products.
         activation_error: greatest absolute error of sigmoid and tanh.
         threads: most threads a recurrent kernel may use; fewer do the work too.
+        gpu_kernel: of recurrent layers on a GPU, see `schedule.GpuSchedule.kernel`.
     """
 
     values: str = "f32"
     activations: str = "f32"
     activation_error: float = ACTIVATION_ERROR
     threads: int = 1
+    gpu_kernel: str = AUTO
 
     def __post_init__(self) -> None:
         parse_rules(self.values)
         check_activation_error(self.activation_error)
+        check_gpu_kernel(self.gpu_kernel)
         if not 1 <= self.threads <= MOST_WORKERS:
             raise InputError(f"threads {self.threads}; use 1 to {MOST_WORKERS}")
         if self.activations not in ACTIVATIONS:

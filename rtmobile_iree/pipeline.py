@@ -13,7 +13,7 @@ from rtmobile_iree.passes.lower import LowerPass
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.pack import PackPass
 from rtmobile_iree.passes.reorder import ReorderPass
-from rtmobile_iree.schedule import INTEGER_DOTS
+from rtmobile_iree.schedule import AUTO, INTEGER_DOTS
 from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 
 DEFAULTS = Options()
@@ -38,11 +38,15 @@ def kernel_pipeline(target: Target, options: Options = DEFAULTS) -> tuple[Any, .
     """From packed ops to what IREE compiles for a target.
 
     Raises:
-        TargetError: the target cannot do what the options ask.
+        TargetError: the target cannot do what the options ask, or is no GPU and they ask for one.
     """
     if isinstance(target, GpuTarget):
         return vulkan_pipeline(target, options)
     assert isinstance(target, CpuTarget)
+    if options.gpu_kernel != AUTO:
+        raise TargetError(
+            f"target {target.name}: gpu_kernel {options.gpu_kernel} is a GPU's; leave it out"
+        )
     return cpu_pipeline(target, options)
 
 
@@ -62,7 +66,9 @@ def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any
             )
     return (
         LowerVulkanPass(
+            kernel=options.gpu_kernel,
             threads=min(SCAN_THREADS, target.gpu.workgroup_threads),
+            workgroup_threads=target.gpu.workgroup_threads,
             shared_bytes=target.gpu.shared_bytes,
             storage_f16=target.gpu.storage_f16,
             activation_error=options.activation_error,

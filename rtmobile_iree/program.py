@@ -22,7 +22,7 @@ from rtmobile_iree.files import write_atomically
 from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.report.encoding import Report
 from rtmobile_iree.runtime import HOST_DRIVER, VULKAN, Module, read_reflection
-from rtmobile_iree.schedule import ACTIVATION_ERROR
+from rtmobile_iree.schedule import ACTIVATION_ERROR, AUTO
 from rtmobile_iree.states import Pairs, add_step, find_states
 from rtmobile_iree.targets import Target, get_target, runs_here
 from rtmobile_iree.values import rules_text
@@ -174,6 +174,7 @@ def compile(
     activations: str = "f32",
     activation_error: float = ACTIVATION_ERROR,
     threads: int = 1,
+    gpu_kernel: str = AUTO,
     cpu: str | None = None,
     progress: Progress = lambda step: None,
     driver: str | None = None,
@@ -194,6 +195,9 @@ def compile(
         threads: most threads a recurrent layer stack may use. More than one needs IREE's
             local-task driver, which takes longer to start a call: worth it for chunks of steps of
             models that are large still, not for single steps.
+        gpu_kernel: of recurrent layers on a GPU: "persistent", one dispatch whose states and sums
+            must fit into shared memory; "per-step", a dispatch a step; "auto": the first where it
+            fits.
         cpu: the core, see `rtmobile_iree.cores`; None: one that every machine of the target has.
         progress: called with a few words before each stage.
         driver: IREE HAL driver the program is loaded on; the target's when None, and local-task
@@ -207,7 +211,7 @@ def compile(
     from rtmobile_iree.options import Options
 
     machine = get_target(target, cpu)
-    options = Options(rules_text(values), activations, activation_error, threads)
+    options = Options(rules_text(values), activations, activation_error, threads, gpu_kernel)
     progress("importing the model")
     imported = import_module(module, example_inputs, dynamic_steps=dynamic_steps)
     inputs = [InputSpec(i.name, i.shape, DTYPES[i.element_type]) for i in imported.inputs]

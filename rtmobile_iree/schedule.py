@@ -1,4 +1,4 @@
-"""What a CPU kernel may choose, and what is legal on a target. Data only; the tuner varies it.
+"""What a kernel may choose, and what is legal on a target. Data only; the tuner varies it.
 
 A schedule never changes what is computed, up to the rounding of reordered sums and the error it
 allows the activations.
@@ -36,14 +36,18 @@ class IntegerDot:
         intrinsic: LLVM's name of it.
         lanes: i32 lanes of the register.
         zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
-        compress: LLVM's intrinsic that moves the chosen bytes of 64 together; None where there is
-            none, and kept columns are gathered one by one.
+        move: how inputs are moved together, see `passes/kernels/staging.py`.
     """
 
     intrinsic: str
     lanes: int
     zero_point: int
-    compress: str | None = None
+    move: str = "gather"
+
+    @property
+    def by_lane(self) -> bool:
+        """Whether it multiplies by four bytes of one lane of a register."""
+        return self.move == "lookup"
 
     def lanes_a_row(self, height: int) -> int:
         """Lanes that a row of a panel takes: several where its rows are fewer than the lanes."""
@@ -59,18 +63,18 @@ def integer_dot(name: str, lanes: int) -> IntegerDot:
     if name not in INTEGER_DOTS:
         known = ", ".join(INTEGER_DOTS)
         raise TargetError(f"schedule: integer_dot = {name}; use one of {known}")
-    intrinsic, sizes, zero_point, compress = INTEGER_DOTS[name]
+    intrinsic, sizes, zero_point, move = INTEGER_DOTS[name]
     if lanes not in sizes:
         raise TargetError(f"schedule: {name} has no form with {lanes} lanes, only {sizes}")
-    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, compress)
+    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, move)
 
 
 VPDPBUSD = ("llvm.x86.avx512.vpdpbusd.{bits}", (4, 8, 16), 128)
-# name -> intrinsic, lanes there are forms for, zero point, compress
-INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str | None]] = {
-    "vpdpbusd": (*VPDPBUSD, None),
-    "vpdpbusd-vbmi2": (*VPDPBUSD, "llvm.x86.avx512.mask.compress.v64i8"),
-    "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, None),
+# name -> intrinsic, lanes there are forms for, zero point, how inputs are moved together
+INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str]] = {
+    "vpdpbusd": (*VPDPBUSD, "gather"),
+    "vpdpbusd-vbmi2": (*VPDPBUSD, "compress"),
+    "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, "lookup"),
 }
 
 
@@ -123,3 +127,57 @@ class Schedule:
     def column_unroll(self, sums: int) -> int:
         """Columns an inner loop takes at once: enough independent sums to hide FMA latency."""
         return max(1, min(FMA_IN_FLIGHT, self.accumulators) // sums)
+
+
+PERSISTENT, PER_STEP, AUTO = "persistent", "per-step", "auto"
+GPU_KERNELS = (AUTO, PERSISTENT, PER_STEP)
+
+
+def check_gpu_kernel(kernel: str) -> None:
+    """Raises an `InputError` unless it is one of GPU_KERNELS."""
+    if kernel not in GPU_KERNELS:
+        raise InputError(f"gpu kernel {kernel!r}; use one of {', '.join(GPU_KERNELS)}")
+
+
+@dataclass(frozen=True)
+class GpuSchedule:
+    """Choices of the GPU kernel builder.
+
+    Attributes:
+        kernel: of recurrent layers: "persistent", one workgroup runs all steps, states and sums in
+            shared memory; "per-step", a dispatch a step; "auto": persistent where it fits.
+        threads: most threads of a persistent workgroup.
+        step_threads: most threads of a workgroup of any other kernel.
+        units: hidden units of a workgroup in a step's kernel.
+        unroll: columns a loop over weights takes at once.
+        vector_tile: input vectors of a linear layer that share one load of its weights.
+        staged: whether a step's workgroup copies its input vectors to shared memory, where they
+            fit, before it multiplies.
+    """
+
+    kernel: str = AUTO
+    threads: int = 256
+    step_threads: int = 64
+    units: int = 64
+    unroll: int = 4
+    vector_tile: int = 4
+    staged: bool = False
+
+    def __post_init__(self) -> None:
+        check_gpu_kernel(self.kernel)
+        for name in ("threads", "step_threads"):
+            value = getattr(self, name)
+            if value < 1 or value & (value - 1):
+                raise TargetError(f"schedule: {name} = {value} is not a power of two")
+        for name in ("units", "unroll", "vector_tile"):
+            if getattr(self, name) < 1:
+                raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
+
+    def check_threads(self, most: int) -> None:
+        """Raises a `TargetError` where a target's workgroups have fewer threads."""
+        for name in ("threads", "step_threads"):
+            if getattr(self, name) > most:
+                raise TargetError(
+                    f"schedule: {name} = {getattr(self, name)}; the target's workgroups have at "
+                    f"most {most}"
+                )

@@ -11,6 +11,7 @@ import ctypes
 import functools
 import json
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 from rtmobile_iree.devices.runtime_tools import cache_folder
@@ -26,9 +27,83 @@ HOW_TO = (
 )
 
 
+@dataclass(frozen=True)
+class VulkanDevice:
+    """What runs Vulkan here; the first that the loader lists, as IREE's `--device=vulkan` takes it.
+
+    Attributes:
+        name: its own, as "llvmpipe (LLVM 15.0.6, 256 bits)".
+        kind: "cpu", "integrated-gpu", "discrete-gpu", ... as IREE writes Vulkan's device types.
+        driver, driver_version: as "llvmpipe" and "Mesa 22.3.6 (LLVM 15.0.6)".
+        api: the version of Vulkan it has.
+    """
+
+    name: str
+    kind: str
+    driver: str
+    driver_version: str
+    api: str
+
+    @property
+    def is_cpu(self) -> bool:
+        """Whether it is a program on the CPU, whose times are no GPU's."""
+        return self.kind == "cpu"
+
+    def __str__(self) -> str:
+        text = f"{self.name}, driver {self.driver} {self.driver_version}, Vulkan {self.api}"
+        return f"{text}; it runs on the CPU: these are no GPU's times" if self.is_cpu else text
+
+
 @functools.cache
-def prepare() -> None:
+def describe() -> VulkanDevice:
+    """What runs Vulkan here.
+
+    Raises:
+        DeviceError: there is no Vulkan here.
+    """
+    prepare()
+    from iree.runtime import get_driver
+
+    try:
+        driver = get_driver("vulkan")
+        listed = driver.query_available_devices()
+        text = driver.dump_device_info(listed[0]["device_id"]) if listed else ""
+    except RuntimeError as error:
+        told = str(error).strip().partition("\n")[0]
+        raise DeviceError(f"vulkan: no device here: {told}; {HOW_TO}") from error
+    if not listed:
+        raise DeviceError(f"vulkan: the loader lists no device; {HOW_TO}")
+    return read_description(text)
+
+
+def read_description(text: str) -> VulkanDevice:
+    """What IREE's runtime prints of a device: `key: value`, a line each."""
+    lines = [line.partition(": ") for line in text.splitlines()]
+    fields = {key: value for key, colon, value in lines if colon and not key.startswith(" ")}
+    keys = ("name", "type", "driver", "driver_info", "api")
+    return VulkanDevice(*(fields.get(key, "unknown") for key in keys))
+
+
+def environment() -> dict[str, str]:
+    """What other programs of IREE need in their environment to find the Vulkan of this process.
+
+    Raises:
+        DeviceError: there is no Vulkan here.
+    """
+    folder = prepare()
+    if folder is None:
+        return {}
+    paths = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
+    variables = {name: os.environ[name] for name in VARIABLES}
+    return {"LD_LIBRARY_PATH": os.pathsep.join(paths), **variables}
+
+
+@functools.cache
+def prepare() -> Path | None:
     """Makes Vulkan ready for IREE's runtime in this process, once.
+
+    Returns:
+        The folder of the libraries that `make vulkan` put there; None for the system's own.
 
     Raises:
         DeviceError: there is no loader or no driver; says how to get them.
@@ -36,7 +111,7 @@ def prepare() -> None:
     chosen = any(os.environ.get(name) for name in VARIABLES)
     installed = any(any(Path(folder).glob("*.json")) for folder in MANIFESTS)
     if (chosen or installed) and _load(LOADER):
-        return
+        return None
     folder = cache_folder() / "vulkan"
     drivers = sorted(folder.glob(f"usr/lib/*/{LAVAPIPE}"))
     if not drivers:
@@ -56,6 +131,7 @@ def prepare() -> None:
         write_atomically(manifest, text.encode())
     for name in VARIABLES:
         os.environ[name] = str(manifest)
+    return drivers[0].parent
 
 
 def _load(library: str) -> bool:

@@ -8,10 +8,10 @@ import torch
 
 from rtmobile_iree.bench import Settings, run_bench
 from rtmobile_iree.bench.models import make_squares, make_variant, write_reference
-from rtmobile_iree.bench.peers import DEFAULT_PEERS, PEERS, Task, make_contender
+from rtmobile_iree.bench.peers import LOCAL, PEERS, Task, default_peers, make_contender
 from rtmobile_iree.bench.peers.gru_task import GruModel, GruTask, gru_model, gru_task
 from rtmobile_iree.bench.peers.onnx_graph import FORMS, build
-from rtmobile_iree.bench.peers.registry import INT8, TOLERANCES
+from rtmobile_iree.bench.peers.registry import INT8, TOLERANCES, device_peers
 from rtmobile_iree.bench.process import QUIET
 from rtmobile_iree.bench.worker import max_error
 from rtmobile_iree.errors import InputError
@@ -19,7 +19,7 @@ from rtmobile_iree.errors import InputError
 MODELS = "rtmobile_iree.models:"
 QUICK = {"rounds": 1, "samples": 1, "sample_s": 0.001}
 OPTIONAL = [name for name, peer in PEERS.items() if peer.extra != "bench"]
-INSTALLED = [name for name in PEERS if name not in OPTIONAL]
+INSTALLED = [name for name in device_peers(LOCAL) if name not in OPTIONAL]
 
 
 def make_task(folder: Path, peer: str, model: str, rate: str, steps: int) -> Task:
@@ -139,7 +139,7 @@ def test_a_square_block_that_does_not_divide_the_weights(tmp_path):
 
 
 def test_every_peer_is_found_and_described():
-    assert set(DEFAULT_PEERS) <= set(INSTALLED)
+    assert set(default_peers(LOCAL)) <= set(INSTALLED)
     for name, peer in PEERS.items():
         assert (Path(__file__).parents[1] / f"rtmobile_iree/bench/peers/{peer.module}.py").is_file()
         assert peer.values in TOLERANCES, name

@@ -96,6 +96,7 @@ def vmfb(tmp_path_factory) -> Path:
         "inspect",
         "package",
         "doctor",
+        "corpus",
     ],
 )
 def test_help(command, capsys):

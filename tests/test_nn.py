@@ -1,12 +1,11 @@
 """The custom ops and the swap of stock layers: the same numbers as torch's, nothing copied."""
 
-from functools import partial
-
 import pytest
 import torch
 from torch import nn
 from torch.nn.utils.rnn import pack_sequence
 from torch.utils._pytree import tree_leaves
+from torch_layers import CELLS, recurrent_layers
 
 from rtmobile_iree.errors import FrontendError
 from rtmobile_iree.kinds import KINDS
@@ -24,19 +23,7 @@ def same(got, expected):
         torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-6)
 
 
-LAYERS = {
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-    "lstmp": partial(nn.LSTM, proj_size=3),
-    "rnn_tanh": nn.RNN,
-    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
-}
-CELLS = {
-    "gru": nn.GRUCell,
-    "lstm": nn.LSTMCell,
-    "rnn_tanh": nn.RNNCell,
-    "rnn_relu": partial(nn.RNNCell, nonlinearity="relu"),
-}
+LAYERS = recurrent_layers(proj_size=3)
 
 
 def states_of(layer, rows, *batch):

@@ -98,6 +98,10 @@ def test_the_wheel_has_every_module_and_the_clips(wheel):
         "devices/scripts/anchor.sh",
         "package/contents/run.sh",
         "package/contents/c/step.c",
+        "speech/corpora/timit_phones.tsv",
+        "speech/corpora/timit_speakers.tsv",
+        "speech/corpora/unpack_debian.sh",
+        "speech/corpora/words.tsv",
     ):
         assert f"rtmobile_iree/{file}" in names
     for clip in ("dir-instr.wav", "LICENSE", "transcripts.tsv", "corpus.json"):

@@ -10,7 +10,7 @@ from torch import nn
 
 import rtmobile_iree as rt
 from rtmobile_iree.bench import Settings
-from rtmobile_iree.bench.instructions import run_instructions
+from rtmobile_iree.bench.devices.instructions import run_instructions
 from rtmobile_iree.cli import main
 from rtmobile_iree.devices import emulator, get_device
 

@@ -1,12 +1,11 @@
 """Every kind of recurrent layer and cell, from torch module to running .vmfb: PyTorch's numbers."""
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from rtmobile_iree.passes import run_passes
 from torch import nn
+from torch_layers import CELLS, recurrent_layers
 
 import rtmobile_iree as rt
 from rtmobile_iree.frontend import import_module
@@ -17,19 +16,7 @@ TOLERANCE = 1e-5
 CHUNKS = (1, 7, 30)  # steps of one call after another, the states carried on
 INPUTS, HIDDEN = 5, 17  # a prime, and one above a panel
 
-LAYERS = {
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-    "lstmp": partial(nn.LSTM, proj_size=6),
-    "rnn_tanh": nn.RNN,
-    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
-}
-CELLS = {
-    "gru": nn.GRUCell,
-    "lstm": nn.LSTMCell,
-    "rnn_tanh": nn.RNNCell,
-    "rnn_relu": partial(nn.RNNCell, nonlinearity="relu"),
-}
+LAYERS = recurrent_layers(proj_size=6)
 # column rate, row rate
 RATES = {"dense": None, "bsp": (3, 1.5), "few rows": (2, 12), "all pruned": (0, 0)}
 

@@ -5,7 +5,8 @@ MLIR: what crosses into IREE is text, and IREE parses and verifies it there. A k
 
     func @name() { n = push constant 0; buffers = bindings as flat memrefs; body(n, buffers) }
 
-with one i32 push constant n (steps or vectors) and one workgroup, unless `count` says otherwise.
+with one i32 push constant n (steps or vectors) and one workgroup, unless `constants` and
+`count` say otherwise.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rtmobile_iree.passes.kernels.emit import compare
 from torch_mlir import ir
 from torch_mlir.dialects import arith, func
 
@@ -33,7 +35,8 @@ class Binding:
     read_only: bool
 
 
-Body = Callable[[ir.Value, Sequence[ir.Value]], None]
+# n, the buffers, other push constants (index values)
+Body = Callable[..., None]
 
 
 def define_kernel(
@@ -43,6 +46,7 @@ def define_kernel(
     body: Body,
     count: Count | None = None,
     translation: str = CPU,
+    constants: int = 1,
 ) -> None:
     """Creates `hal.executable.source @name`, holding `func @name`, at the start of a block.
 
@@ -50,11 +54,12 @@ def define_kernel(
         bindings: in the order of the dispatch: its arguments, then its results but the tied one.
         count: workgroups that run; one when None.
         translation: how IREE compiles the kernel, an `iree_codegen.translation_info`.
+        constants: push constants; those after n follow the buffers: body(n, buffers, *others).
     """
     access = ["#hal.pipeline.binding<storage_buffer" + (", ReadOnly>" if b.read_only else ">")
               for b in bindings]  # fmt: skip
     layout = ir.Attribute.parse(
-        f"#hal.pipeline.layout<constants = 1, bindings = [{', '.join(access)}]>"
+        f"#hal.pipeline.layout<constants = {constants}, bindings = [{', '.join(access)}]>"
     )
     at_start = ir.InsertionPoint.at_block_begin(block)
     source = _create("hal.executable.source", name, at_start, regions=1)
@@ -68,9 +73,9 @@ def define_kernel(
         kernel = func.FuncOp(name, ir.FunctionType.get([], []))
         kernel.attributes["translation_info"] = ir.Attribute.parse(translation)
     with ir.InsertionPoint(kernel.add_entry_block()):
-        items = _push_constant(layout)
+        items, *others = (_push_constant(layout, number) for number in range(constants))
         buffers = [_subspan(layout, i, b, items) for i, b in enumerate(bindings)]
-        body(items, buffers)
+        body(items, buffers, *others)
         func.ReturnOp([])
 
 
@@ -79,24 +84,29 @@ def dispatch(
     items: ir.Value,
     arguments: Sequence[ir.Value],
     results: Sequence[tuple[ir.RankedTensorType, Sequence[ir.Value]]],
-    in_place: ir.Value | None = None,
+    in_place: Sequence[tuple[ir.Value, Sequence[ir.Value]]] = (),
+    constants: Sequence[ir.Value] = (),
 ) -> ir.Operation:
     """Calls a kernel.
 
     Args:
         results: each type with the values of its dynamic dims.
-        in_place: one more argument that the kernel also writes, of static shape.
+        in_place: more arguments, which the kernel also writes, with the values of their dynamic
+            dims; they are results too, after the others.
+        constants: index values for its push constants after the first.
     """
-    items_i32 = arith.index_cast(ir.IntegerType.get_signless(32), items)
-    argument_dims = [dim for value in arguments for dim in dynamic_dims(value)]
-    result_dims = [dim for _, dims in results for dim in dims]
+    i32 = ir.IntegerType.get_signless(32)
+    pushed = [arith.index_cast(i32, value) for value in (items, *constants)]
+    changed_dims = [dim for _, dims in in_place for dim in dims]
+    argument_dims = [dim for value in arguments for dim in dynamic_dims(value)] + changed_dims
+    result_dims = [dim for _, dims in results for dim in dims] + changed_dims
     entry = ir.Attribute.parse(f"[@{name}::@{name}]")
-    given = [items_i32, *arguments]
+    given = [*pushed, *arguments]
     types, tied = [kind for kind, _ in results], [-1] * len(results)
-    if in_place is not None:
-        types.append(in_place.type)
+    for value, _ in in_place:
+        types.append(value.type)
         tied.append(len(given))
-        given.append(in_place)
+        given.append(value)
     segments = [1, len(given), len(argument_dims), len(result_dims)]
     return ir.Operation.create(
         "flow.dispatch",
@@ -144,7 +154,7 @@ def at_least(most: int, least_items: int) -> Count | None:
     def count(items: ir.Value) -> tuple[ir.Value, ir.Value]:
         index = ir.IndexType.get()
         one, least = arith.constant(index, 1), arith.constant(index, least_items)
-        is_enough = arith.cmpi(arith.CmpIPredicate.uge, items, least)
+        is_enough = compare("uge", items, least)
         return arith.select(is_enough, arith.constant(index, most), one), one
 
     return count
@@ -168,12 +178,12 @@ def _export(name: str, layout: ir.Attribute, count: Count | None) -> None:
         ir.Operation.create("hal.return", operands=[x, y, one])
 
 
-def _push_constant(layout: ir.Attribute) -> ir.Value:
+def _push_constant(layout: ir.Attribute, number: int) -> ir.Value:
     index = ir.IndexType.get()
     load = ir.Operation.create(
         "hal.interface.constant.load",
         results=[ir.IntegerType.get_signless(32)],
-        attributes={"layout": layout, "ordinal": ir.IntegerAttr.get(index, 0)},
+        attributes={"layout": layout, "ordinal": ir.IntegerAttr.get(index, number)},
     )
     return arith.index_castui(index, load.result)
 

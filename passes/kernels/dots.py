@@ -1,8 +1,8 @@
 """Integer dot products: inputs quantized as they come, four columns of a row in one lane.
 
     largest = max |x|;  u[n] = round(x[n] * 127 / largest) + zero_point          # once a vector
+    for group: staged = u[the group's columns]                                   # staging.py
     for panel in class:
-        staged = u[the panel's columns]                                          # side by side
         acc[:] = -zero_point * (sum of each row's weights)                       # i32
         for four columns at a time:
             acc[r] += staged[0..4] . values[r, 0..4]    for every row r: one instruction a register
@@ -16,20 +16,19 @@ entry: an error of at most largest / 254 an entry.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.plan import COMPRESS, MASK_BITS
+from rtmobile_iree.passes.kernels.staging import Stager, call
 from torch_mlir import ir
-from torch_mlir.dialects import arith, math, memref, vector
+from torch_mlir.dialects import arith, vector
 
 from rtmobile_iree.schedule import IntegerDot
 from rtmobile_iree.values import I8_MAX
 
 # n added to this, f32's neighbours of which are 1 apart, is n rounded to even, in the lowest bits
 ROUND = 1.5 * 2.0**23
-BYTES_A_LANE = 4
-NARROW_STORE = 16  # bytes: one 128-bit register
+LANE_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -37,12 +36,14 @@ class Quantized:
     """Input vectors as bytes: a flat i8 memref, an offset and a scale (f32 value) for each.
 
     Attributes:
-        staged: where each vector's bytes of one panel were moved together; see `stage`.
+        area: offset of the bytes that moved inputs may take.
+        staged: where each vector's bytes of one panel were moved together; see `staging`.
     """
 
     buffer: ir.Value
     offsets: Sequence[ir.Value]
     scales: Sequence[ir.Value]
+    area: ir.Value
     staged: Sequence[ir.Value] = ()
 
 
@@ -74,72 +75,72 @@ def quantize(
     return arith.mulf(largest, e.scalar(1 / I8_MAX))
 
 
-def stage(
-    e: Emitter,
-    dot: IntegerDot,
-    index: tuple[ir.Value, ir.Value],
-    source: tuple[ir.Value, ir.Value],
-    target: ir.Value,
-    sizes: tuple[int, ir.Value],
-    crowded: int,
-) -> None:
-    """Moves the bytes of a panel's columns together, in the buffer they come from.
-
-    Args:
-        index: index buffer, and where the panel's columns stand: masks where `dot` compresses.
-        source: i8 buffer, and offset of the input vector.
-        target: offset of the first byte; up to 63 bytes more are overwritten.
-        sizes: length of the input vector, and number of columns filled up to whole lanes.
-        crowded: most columns that the panel keeps of 64 neighbours. Nothing wider is stored: a
-            store that crosses a cache line costs more.
-    """
-    buffer, start = source
-    if dot.compress is None:
-
-        def lane(k: ir.Value) -> None:
-            columns = [e.load_index(index[0], e.add(index[1], k, i)) for i in range(BYTES_A_LANE)]
-            taken = [memref.load(buffer, [e.add(start, column)]) for column in columns]
-            for i, byte in enumerate(taken):
-                memref.store(byte, buffer, [e.add(target, k, i)])
-
-        e.loop(0, sizes[1], BYTES_A_LANE, [], lane)
-        return
-    widest = max(crowded, NARROW_STORE)
-    block = ir.VectorType.get([COMPRESS], ir.IntegerType.get_signless(8))
-
-    intrinsic = dot.compress
-
-    def compress(number: ir.Value, at: ir.Value) -> list[ir.Value]:
-        place = e.add(index[1], e.mul(number, COMPRESS // MASK_BITS))
-        mask, count = _mask(e, index[0], place)
-        taken = vector.load(block, buffer, [e.add(start, e.mul(number, COMPRESS))])
-        packed = _call(intrinsic, block, [taken, taken, mask])
-        if widest <= COMPRESS // 2:
-            packed = vector.shuffle(packed, packed, list(range(1 << (widest - 1).bit_length())))
-        vector.store(packed, buffer, [at])
-        return [e.add(at, count)]
-
-    e.loop(0, -(-sizes[0] // COMPRESS), 1, [target], compress)
-
-
-def _mask(e: Emitter, index: ir.Value, at: ir.Value) -> tuple[ir.Value, ir.Value]:
-    """64 mask bits from four entries of the index buffer, and how many are set (index value)."""
-    chunks = COMPRESS // MASK_BITS
-    element = ir.MemRefType(index.type).element_type
-    loaded = vector.load(ir.VectorType.get([chunks], element), index, [at])
-    short = ir.VectorType.get([chunks], ir.IntegerType.get_signless(MASK_BITS))
-    if loaded.type != short:
-        loaded = arith.trunci(short, loaded)
-    single = ir.VectorType.get([1], ir.IntegerType.get_signless(COMPRESS))
-    word = vector.extract(vector.bitcast(single, loaded), [], ir.DenseI64ArrayAttr.get([0]))
-    bits = ir.VectorType.get([COMPRESS], ir.IntegerType.get_signless(1))
-    mask = vector.bitcast(bits, vector.broadcast(single, word))
-    return mask, arith.index_cast(ir.IndexType.get(), math.ctpop(word))
-
-
 def dot_product(dot: IntegerDot, sums: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:
     """sums[lane] + x[lane, 0..4) . weights[lane, 0..4); i32 lanes, and bytes four to a lane."""
-    return _call(dot.intrinsic, sums.type, [sums, x, weights])
+    # the operand that may be a lane is the last
+    factors = [weights, x] if dot.by_lane else [x, weights]
+    return call(dot.intrinsic, sums.type, [sums, *factors])
+
+
+@dataclass(frozen=True)
+class StagedInputs:
+    """Where a matrix finds its inputs moved together.
+
+    Attributes:
+        vectors: how many stand beside each other in the area of a group.
+        whole: inputs of all groups are moved before the first panel is computed; else each panel's
+            own before it, to the area of the only group.
+    """
+
+    stager: Stager
+    vectors: ir.Value
+    whole: bool
+
+    def stage_all(self, first: ir.Value, quantized: Quantized | None) -> None:
+        """Moves the inputs of all groups, of vectors from `first` on."""
+        e = self.stager.emit
+        groups = (e.index(0), e.index(self.stager.staging.groups))
+        self._stage(groups, first, quantized)
+
+    def stage_one(self, group: ir.Value, first: ir.Value, quantized: Quantized | None) -> None:
+        """Moves the inputs of one group."""
+        self._stage((group, self.stager.emit.add(group, 1)), first, quantized)
+
+    def staged(self, group: ir.Value, first: ir.Value, quantized: Quantized | None) -> Quantized:
+        """The vectors from `first` on, with the places of their moved inputs."""
+        assert quantized is not None
+        if not self.stager.staging.move:
+            return replace(quantized, staged=quantized.offsets)
+        places = [self._place(group, first, v, quantized) for v in range(len(quantized.offsets))]
+        return replace(quantized, staged=places)
+
+    def _stage(
+        self, groups: tuple[ir.Value, ir.Value], first: ir.Value, quantized: Quantized | None
+    ) -> None:
+        assert quantized is not None
+
+        def place(group: ir.Value, v: int) -> ir.Value:
+            return self._place(group, first, v, quantized)
+
+        self.stager.stage(groups, quantized.offsets, place)
+
+    def _place(self, group: ir.Value, first: ir.Value, v: int, quantized: Quantized) -> ir.Value:
+        e, own = self.stager.emit, self.stager.emit.add(first, v)
+        number = e.add(arith.muli(group, self.vectors), own) if self.whole else own
+        return e.add(e.mul(number, self.stager.staging.pitch), quantized.area)
+
+
+def load_lanes(e: Emitter, source: ir.Value, at: ir.Value, lanes: int) -> list[ir.Value]:
+    """Staged bytes for the next so many times four columns, each four in all lanes.
+
+    One load for all of them: NEON multiplies by a lane.
+    """
+    byte = ir.IntegerType.get_signless(8)
+    loaded = vector.load(ir.VectorType.get([LANE_BYTES * lanes], byte), source, [at])
+    words = vector.bitcast(e.integers(lanes), loaded)
+    every = ir.VectorType.get([LANE_BYTES * e.width], byte)
+    each = [vector.shuffle(words, words, [lane] * e.width) for lane in range(lanes)]
+    return [vector.bitcast(every, one) for one in each]
 
 
 def load_inputs(e: Emitter, source: ir.Value, at: ir.Value, rows: int, lanes: int) -> ir.Value:
@@ -160,16 +161,3 @@ def add_lanes(sums: ir.Value, rows: int) -> ir.Value:
         odd = vector.shuffle(sums, sums, list(range(1, lanes, 2)))
         sums = arith.addi(even, odd)
     return sums
-
-
-def _call(intrinsic: str, result: ir.Type, operands: list[ir.Value]) -> ir.Value:
-    return ir.Operation.create(
-        "llvm.call_intrinsic",
-        results=[result],
-        operands=operands,
-        attributes={
-            "intrin": ir.StringAttr.get(intrinsic),
-            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(operands), 0]),
-            "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
-        },
-    ).result

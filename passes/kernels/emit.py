@@ -7,7 +7,7 @@ folds them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -140,14 +140,14 @@ class Emitter:
         if mask.type != bits:
             mask = arith.trunci(bits, mask)
         single = vector.broadcast(ir.VectorType.get([1], bits), mask)
-        chosen = vector.bitcast(ir.VectorType.get([lanes], _bit()), single)
+        chosen = vector.bitcast(ir.VectorType.get([lanes], bit()), single)
         return vector.expandload(gaps.type, source, [offset], chosen, gaps)
 
     def store_first(
         self, value: ir.Value, count: ir.Value, target: ir.Value, offset: ir.Value
     ) -> None:
         """Stores the first `count` elements of a vector (index value; all when it is more)."""
-        kind = ir.VectorType.get(ir.VectorType(value.type).shape, _bit())
+        kind = ir.VectorType.get(ir.VectorType(value.type).shape, bit())
         vector.maskedstore(target, [offset], vector.create_mask(kind, [count]), value)
 
     def lane(self, value: ir.Value, number: int) -> ir.Value:
@@ -185,14 +185,10 @@ class Emitter:
     ) -> None:
         """Covers [0, length): full vectors, so many at once, then a tail of halved lengths."""
         size = registers * self.width
-        done = length // size * size
-        if done:
-            self.loop(0, done, size, [], lambda i, full=size: body(i, full))
-        while done < length:
-            size //= 2
-            if length - done >= size:
-                body(self.index(done), size)
-                done += size
+        if full := length // size * size:
+            self.loop(0, full, size, [], lambda i: body(i, size))
+        for start, part in _tail(length, size):
+            body(self.index(start), part)
 
     def largest(self, source: ir.Value, offset: ir.Value, length: int) -> ir.Value:
         """max |source[offset : offset + length]|; a NaN makes it NaN."""
@@ -212,12 +208,8 @@ class Emitter:
                 lambda i, m: [arith.maximumf(m, magnitude(i, self.width))],
             )  # fmt: skip
             parts.append(peak(most))
-        done, size = full, self.width
-        while done < length:
-            size //= 2
-            if length - done >= size:
-                parts.append(peak(magnitude(self.index(done), size)))
-                done += size
+        for start, size in _tail(length, self.width):
+            parts.append(peak(magnitude(self.index(start), size)))
         total = parts[0]
         for part in parts[1:]:
             total = arith.maximumf(total, part)
@@ -235,8 +227,32 @@ class Emitter:
         self.pieces(length, piece, COPIED_TOGETHER)
 
 
-def _bit() -> ir.Type:
+def when(condition: ir.Value, body: Callable[[], None]) -> None:
+    """`if condition: body()`."""
+    choice = scf.IfOp(condition)
+    with ir.InsertionPoint(choice.then_block):
+        body()
+        scf.yield_([])
+
+
+def compare(predicate: str, left: ir.Value, right: ir.Value) -> ir.Value:
+    """An i1; `predicate`: a name in MLIR's CmpIPredicate."""
+    return arith.cmpi(getattr(arith.CmpIPredicate, predicate), left, right)
+
+
+def bit() -> ir.Type:
+    """i1."""
     return ir.IntegerType.get_signless(1)
+
+
+def _tail(length: int, size: int) -> Iterator[tuple[int, int]]:
+    """What full pieces of `size` leave of [0, length): (start, size) in halved sizes."""
+    done = length // size * size
+    while done < length:
+        size //= 2
+        if length - done >= size:
+            yield done, size
+            done += size
 
 
 def _is(term: ir.Value | int, number: int) -> bool:

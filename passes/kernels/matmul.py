@@ -60,4 +60,4 @@ def emit_matmul(
             y, [emit.mul(lane, outputs) for lane in lanes],
         )  # fmt: skip
 
-    PanelKernel(emit, schedule, constants).matmul(plan.matrix, count, vectors_at)
+    PanelKernel(emit, schedule, constants).matmul(plan.matrix, count, 1, vectors_at)

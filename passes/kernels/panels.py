@@ -21,13 +21,15 @@ from dataclasses import dataclass, field, replace
 
 from rtmobile_iree.passes.kernels.dots import (
     Quantized,
+    StagedInputs,
     add_lanes,
     dot_product,
     load_inputs,
-    stage,
+    load_lanes,
 )
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, TABLE_FIELDS, MatrixPlan, PanelClass
+from rtmobile_iree.passes.kernels.staging import Stager
 from rtmobile_iree.passes.kernels.team import Team
 from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
@@ -84,13 +86,20 @@ class PanelKernel:
     def matvec(self, matrix: MatrixPlan, vectors: Vectors) -> None:
         """All panels of a matrix, for one tile of vectors."""
         e, count = self.emit, vectors.count
+        zero, quantized = e.index(0), vectors.quantized
+        inputs = self._inputs(matrix, count, e.index(count), quantized)
+        if inputs is not None and inputs.whole:
+            inputs.stage_all(zero, quantized)
         for which in matrix.classes:
-            staged = self._stage_class(which, matrix.inputs, vectors)
 
-            def body(panel: ir.Value, which: PanelClass = which, staged: bool = staged) -> None:
-                first = e.mul(panel, count)
-                own = _staged(e, vectors, which, first) if staged else vectors
-                self._panel(which, self._fields(which, panel), own)
+            def body(panel: ir.Value, which: PanelClass = which) -> None:
+                fields, own = self._fields(which, panel), vectors
+                if inputs is not None:
+                    group = fields["column_start"]
+                    if not inputs.whole:
+                        inputs.stage_one(group, zero, quantized)
+                    own = replace(own, quantized=inputs.staged(group, zero, quantized))
+                self._panel(which, fields, own)
 
             self._each_panel(which, body)
 
@@ -98,34 +107,54 @@ class PanelKernel:
         self,
         matrix: MatrixPlan,
         count: ir.Value,
+        most: int,
         vectors_at: Callable[[ir.Value, int], Vectors],
     ) -> None:
         """All panels of a matrix, for `count` vectors: each panel stays in cache for all of them.
 
         Args:
-            count: number of vectors (index value).
+            count: number of vectors (index value), `most` of them at most.
             vectors_at: (first vector, how many) -> `Vectors`.
         """
         e = self.emit
+        inputs = self._inputs(matrix, most, count, vectors_at(e.index(0), 1).quantized)
+        if inputs is not None and inputs.whole:
+            e.loop(0, count, 1, [], lambda v: inputs.stage_all(v, vectors_at(v, 1).quantized))
         for which in matrix.classes:
 
             def body(panel: ir.Value, which: PanelClass = which) -> None:
-                fields, staged = self._fields(which, panel), which.stage > 0
+                fields = self._fields(which, panel)
+                group = fields["column_start"]
+
+                def stage_one(v: ir.Value) -> None:
+                    assert inputs is not None
+                    inputs.stage_one(group, v, vectors_at(v, 1).quantized)
 
                 def tile(first: ir.Value, size: int) -> None:
                     own = vectors_at(first, size)
-                    own = _staged(e, own, which, first) if staged else own
+                    if inputs is not None:
+                        own = replace(own, quantized=inputs.staged(group, first, own.quantized))
                     self._panel(which, fields, own)
 
-                def stage_one(v: ir.Value) -> None:
-                    own = _staged(e, vectors_at(v, 1), which, v)
-                    self._stage(which, fields, matrix.inputs, own)
-
-                if staged:
+                if inputs is not None and not inputs.whole:
                     e.loop(0, count, 1, [], stage_one)
                 self._tiles(count, tile)
 
             self._each_panel(which, body)
+
+    def _inputs(
+        self, matrix: MatrixPlan, most: int, count: ir.Value, quantized: Quantized | None
+    ) -> StagedInputs | None:
+        """None where the matrix takes its inputs as floats. Members of a team move their own."""
+        staging = matrix.staging
+        if staging is None:
+            return None
+        assert quantized is not None
+        whole = self.team is None and staging.is_whole(most)
+        constants = self.constants
+        picks = constants.weights("i8")
+        stager = Stager(self.emit, staging, constants.index, picks, quantized.buffer)
+        return StagedInputs(stager, count, whole)
 
     def _each_panel(self, which: PanelClass, body: Callable[[ir.Value], None]) -> None:
         first, stop = (0, which.count) if self.team is None else self.team.share(which.count)
@@ -149,30 +178,6 @@ class PanelKernel:
             name: e.load_index(self.constants.table, e.add(base, i))
             for i, name in enumerate(TABLE_FIELDS)
         }
-
-    def _stage_class(self, which: PanelClass, inputs: int, vectors: Vectors) -> bool:
-        """Moves the inputs of all panels of an i8x4 class together; whether it is one."""
-        if not which.stage:
-            return False
-        e = self.emit
-
-        def body(panel: ir.Value) -> None:
-            own = _staged(e, vectors, which, e.mul(panel, vectors.count))
-            self._stage(which, self._fields(which, panel), inputs, own)
-
-        self._each_panel(which, body)
-        return True
-
-    def _stage(self, which: PanelClass, fields: Fields, inputs: int, vectors: Vectors) -> None:
-        """Moves the inputs of one panel together."""
-        e, dot, quantized = self.emit, self.schedule.dot, vectors.quantized
-        assert dot is not None
-        assert quantized is not None
-        index = (self.constants.index, fields["column_start"])
-        together = COLUMNS_A_LANE[which.kind] * dot.lanes_a_row(which.height)
-        sizes = (inputs, e.mul(fields["columns"], together))
-        for offset, target in zip(quantized.offsets, quantized.staged, strict=True):
-            stage(e, dot, index, (quantized.buffer, offset), target, sizes, which.crowded)
 
     def _panel(self, which: PanelClass, fields: Fields, vectors: Vectors) -> None:
         block = self.schedule.row_block(which.height, vectors.count)
@@ -237,19 +242,56 @@ class PanelKernel:
         assert quantized is not None
         width = min(block, e.width)
         registers, own_lanes = block // width, dot.lanes_a_row(which.height)
-        source = self.constants.weights(which.kind)
-        together = COLUMNS_A_LANE[which.kind] * own_lanes
+        zero = e.integer_splat(0, width * own_lanes)
+        walk = self._walk_lanes if dot.by_lane and own_lanes == 1 else self._walk_dots
+        sums = walk(which, row, (width, registers), fields, quantized, zero)
+        if dot.zero_point:
+            correction = self._row_constants(which, 2, row, width, registers, fields)
+            starts = [arith.bitcast(e.integers(width), bits) for bits in correction]
+        bias = self._row_constants(which, 0, row, width, registers, fields)
+        scales = self._row_constants(which, 1, row, width, registers, fields)
+        results = []
+        for v, scale in enumerate(quantized.scales):
+            own = []
+            for r in range(registers):
+                total = add_lanes(sums[v * registers + r], width)
+                if dot.zero_point:
+                    total = arith.addi(total, starts[r])
+                both = arith.mulf(scales[r], e.splat(scale, width))
+                own.append(e.fma(arith.sitofp(e.vector_type(width), total), both, bias[r]))
+            results.append(own)
+        return results
+
+    def _load_dots(
+        self, which: PanelClass, row: int, sizes: tuple[int, int], fields: Fields, k: ir.Value
+    ) -> list[ir.Value]:
+        """Registers of an i8x4 panel: of four columns, or of several times four."""
+        e, (width, registers) = self.emit, sizes
+        assert self.schedule.dot is not None
+        together = COLUMNS_A_LANE[which.kind] * self.schedule.dot.lanes_a_row(which.height)
         packed = ir.VectorType.get([width * together], element(which.kind))
-        weights = e.add(fields["value_start"], row * together)
-        correction = self._row_constants(which, 2, row, width, registers, fields)
-        starts = [arith.bitcast(e.integers(width), bits) for bits in correction]
+        start = e.add(fields["value_start"], row * together, e.mul(k, which.height * together))
+        source = self.constants.weights(which.kind)
+        places = [e.add(start, r * width * together) for r in range(registers)]
+        return [vector.load(packed, source, [at]) for at in places]
+
+    def _walk_dots(
+        self,
+        which: PanelClass,
+        row: int,
+        sizes: tuple[int, int],
+        fields: Fields,
+        quantized: Quantized,
+        zero: ir.Value,
+    ) -> list[ir.Value]:
+        """Sums [vector, register] of an i8x4 panel, in as many lanes as `zero` has."""
+        e, dot, (width, registers) = self.emit, self.schedule.dot, sizes
+        assert dot is not None
+        own_lanes = dot.lanes_a_row(which.height)
+        together = COLUMNS_A_LANE[which.kind] * own_lanes
 
         def step(k: ir.Value, accs: list[ir.Value], _: list[ir.Value]) -> list[ir.Value]:
-            start = e.add(weights, e.mul(k, which.height * together))
-            panel = [
-                vector.load(packed, source, [e.add(start, r * width * together)])
-                for r in range(registers)
-            ]
+            panel = self._load_dots(which, row, sizes, fields, k)
             out = []
             for v, staged in enumerate(quantized.staged):
                 at = e.add(staged, e.mul(k, together))
@@ -258,20 +300,43 @@ class PanelKernel:
                 out += [dot_product(dot, own[r], x, panel[r]) for r in range(registers)]
             return out
 
-        zero = e.integer_splat(0, width * own_lanes)
-        nothing = [zero] * (registers * vectors.count)
-        sums = self._walk(fields["columns"], nothing, zero, arith.addi, step, lambda k, count: [])
-        bias = self._row_constants(which, 0, row, width, registers, fields)
-        scales = self._row_constants(which, 1, row, width, registers, fields)
-        results = []
-        for v, scale in enumerate(quantized.scales):
-            own = []
-            for r in range(registers):
-                total = arith.addi(add_lanes(sums[v * registers + r], width), starts[r])
-                both = arith.mulf(scales[r], e.splat(scale, width))
-                own.append(e.fma(arith.sitofp(e.vector_type(width), total), both, bias[r]))
-            results.append(own)
-        return results
+        nothing = [zero] * (registers * len(quantized.staged))
+        return self._walk(fields["columns"], nothing, zero, arith.addi, step, lambda k, count: [])
+
+    def _walk_lanes(
+        self,
+        which: PanelClass,
+        row: int,
+        sizes: tuple[int, int],
+        fields: Fields,
+        quantized: Quantized,
+        zero: ir.Value,
+    ) -> list[ir.Value]:
+        """The same where a register of inputs serves several products, a lane of it each."""
+        e, dot, registers = self.emit, self.schedule.dot, sizes[1]
+        assert dot is not None
+        lanes, columns = e.width, fields["columns"]
+
+        def walk(count: int) -> Callable[..., list[ir.Value]]:
+            def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+                out = list(sums)
+                at = [e.add(staged, e.mul(k, 4)) for staged in quantized.staged]
+                inputs = [load_lanes(e, quantized.buffer, place, count) for place in at]
+                for lane in range(count):
+                    panel = self._load_dots(which, row, sizes, fields, e.add(k, lane))
+                    for v, x in enumerate(inputs):
+                        for r, weights in enumerate(panel):
+                            out[v * registers + r] = dot_product(
+                                dot, out[v * registers + r], x[lane], weights
+                            )
+                return out
+
+            return step
+
+        size = registers * len(quantized.staged)
+        full = e.mul(_floordiv(e, columns, lanes), lanes)
+        sums = e.loop(0, full, lanes, [zero] * size, walk(lanes))
+        return e.loop(full, columns, 1, sums, walk(1))
 
     def _row_constants(
         self, which: PanelClass, part: int, row: int, width: int, registers: int, fields: Fields
@@ -346,13 +411,6 @@ class PanelKernel:
         for lane in reversed(range(width * len(sums))):
             place = e.load_index(self.constants.index, e.add(fields["out"], row + lane))
             e.store(e.lane(sums[lane // width], lane % width), target, e.add(offset, place))
-
-
-def _staged(e: Emitter, vectors: Vectors, which: PanelClass, first: ir.Value) -> Vectors:
-    """The vectors with the places of their moved inputs: `first` on in areas of `which.stage`."""
-    assert vectors.quantized is not None
-    places = [e.mul(e.add(first, v), which.stage) for v in range(vectors.count)]
-    return replace(vectors, quantized=replace(vectors.quantized, staged=places))
 
 
 def _floordiv(e: Emitter, value: ir.Value, divisor: int) -> ir.Value:

@@ -3,12 +3,14 @@
 A kernel reads these constant buffers, shared by all its matrices:
 
 - `values` f32: panels of f32 in the order they are executed, and for every panel, in stored-row
-  order, its bias; then, of i8, the scales; then, of i8x4, the i32 each sum starts from;
+  order, its bias; then, of i8, the scales; then, of i8x4 with a zero point, the i32 each
+  sum starts from;
 - one buffer each for panels of f16, bf16 (bit patterns) and i8, where there are any;
 - `index` u16 (i32 when an entry needs it): kept columns of every group, then output positions of
   scattered panels, one a stored row: padding goes where the panel's first row goes, and the kernel
   writes the first row last;
-- `table` i32: one row of `TABLE_FIELDS` for every panel.
+- `table` i32: one row of `TABLE_FIELDS` for every panel; `column_start` of an i8x4 panel is the
+  number of its group, see `staging`.
 
 Panels of one height whose output rows are consecutive form a `PanelClass`; so do those whose rows
 are not (row pruning leaves gaps): their results go out one by one through the position list.
@@ -28,6 +30,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from rtmobile_iree.passes.kernels.staging import Staging, plan_staging
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 from rtmobile_iree.schedule import IntegerDot
@@ -37,8 +40,6 @@ TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
 COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
-COMPRESS = 64  # bytes that one instruction moves together
-MASK_BITS = 16  # of an entry in the index buffer
 LEAST_DOTS = 128  # weights of a panel
 
 
@@ -53,8 +54,6 @@ class PanelClass:
         partial: panels have fewer rows than their height, and are stored under a mask.
         table_start: first row in the table.
         count: number of panels.
-        stage: i8x4: bytes set aside for one panel's inputs moved together.
-        crowded: i8x4: most columns that a panel keeps of 64 neighbours.
     """
 
     height: int
@@ -63,8 +62,6 @@ class PanelClass:
     partial: bool
     table_start: int
     count: int
-    stage: int = 0
-    crowded: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,22 +72,19 @@ class MatrixPlan:
         outputs: length of the output vector; inputs: of the input vector.
         classes: the panels, tallest first.
         complete: the panels write every output.
+        staging: how inputs of i8x4 panels are moved together; None where there are no such panels.
     """
 
     outputs: int
     inputs: int
     classes: tuple[PanelClass, ...]
     complete: bool
+    staging: Staging | None = None
 
     @property
     def quantized_input(self) -> bool:
-        """Whether some panels take their input as u8."""
-        return any(each.kind == "i8x4" for each in self.classes)
-
-    def staging(self, vectors: int, whole_class: bool) -> int:
-        """Bytes for moved inputs of one panel, or of all panels of a class, times vectors."""
-        sizes = [each.stage * (each.count if whole_class else 1) for each in self.classes]
-        return vectors * max(sizes, default=0)
+        """Whether the panels take their input as bytes."""
+        return self.staging is not None
 
 
 @dataclass
@@ -183,10 +177,12 @@ def plan_matrix(
     positions = np.arange(rows_out, dtype=np.int32) if positions is None else positions
     kind = _kind(packed, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
+    dot = dot if kind == "i8x4" else None
+    staging = plan_staging(pool, packed, dot) if dot and packed.reorder.size else None
     classes = []
     for (height, scattered, partial), members in _classes(packed, positions, masked).items():
         together = _row_columns(kind, height, dot)
-        table, stage = [], 0
+        table = []
         panels_of_class = [_panel_weights(packed, panel, kind, together) for panel in members]
         value_start = pool.add_weights(np.concatenate(panels_of_class))
         for panel, weights in zip(members, panels_of_class, strict=True):
@@ -195,25 +191,25 @@ def plan_matrix(
             target[: panel.rows] = positions[stored]
             column_start, count = columns + panel.column_start, panel.columns
             if together > 1:
-                own = _panel_columns(packed, panel, together, dot if kind == "i8x4" else None)
-                column_start, count = pool.add_index(own), -(-count // together)
-                stage = max(stage, count * together)
+                count = -(-count // together)
+            if kind == "bf16x2":
+                column_start = pool.add_index(_filled_columns(packed, panel, together))
+            if staging is not None:
+                column_start = panel.group
             table.append((
                 column_start,
                 count,
                 value_start,
-                pool.add_values(_row_constants(packed, panel, bias[stored], weights,
-                                               dot if kind == "i8x4" else None)),
+                pool.add_values(_row_constants(packed, panel, bias[stored], weights, dot)),
                 pool.add_index(target) if scattered else int(target[0]),
                 panel.rows,
             ))  # fmt: skip
             value_start += weights.size
         first = pool.add_table(table)
-        stage = stage + -stage % COMPRESS + COMPRESS if kind == "i8x4" else 0
-        classes.append(PanelClass(height, kind, scattered, partial, first, len(table), stage,
-                                  max(_crowded(packed, panel) for panel in members)))  # fmt: skip
+        classes.append(PanelClass(height, kind, scattered, partial, first, len(table)))
     outputs = rows_out if outputs is None else outputs
-    return MatrixPlan(outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs)
+    complete = packed.reorder.size == outputs
+    return MatrixPlan(outputs, packed.shape[1], tuple(classes), complete, staging)
 
 
 def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
@@ -250,22 +246,10 @@ def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str, together: int)
     return filled.reshape(-1, together, height).transpose(0, 2, 1).ravel()
 
 
-def _panel_columns(
-    packed: PackedMatrix, panel: Panel, together: int, dot: IntegerDot | None
-) -> np.ndarray:
-    """What the index holds of a panel's columns: numbers filled up, or a mask of all columns."""
+def _filled_columns(packed: PackedMatrix, panel: Panel, together: int) -> np.ndarray:
+    """Column numbers of a panel, filled up to whole lanes."""
     index = packed.column_index[panel.column_start :][: panel.columns]
-    if dot is None or dot.compress is None:
-        return np.pad(index, (0, -index.size % together), mode="edge")
-    columns = packed.shape[1]
-    mask = np.zeros(columns + -columns % COMPRESS, bool)
-    mask[index] = True
-    return np.packbits(mask, bitorder="little").view(np.uint16)
-
-
-def _crowded(packed: PackedMatrix, panel: Panel) -> int:
-    index = packed.column_index[panel.column_start :][: panel.columns]
-    return int(np.bincount(index.astype(np.int64) // COMPRESS, minlength=1).max())
+    return np.pad(index, (0, -index.size % together), mode="edge")
 
 
 def _row_constants(
@@ -282,7 +266,7 @@ def _row_constants(
     if packed.scales.size:
         parts.append(np.zeros(height, np.float32))
         parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows]
-    if dot is not None:
+    if dot is not None and dot.zero_point:
         together = COLUMNS_A_LANE["i8x4"] * dot.lanes_a_row(height)
         sums = weights.reshape(-1, height, together).sum(axis=(0, 2), dtype=np.int32)
         parts.append((-dot.zero_point * sums).astype(np.int32).view(np.float32))

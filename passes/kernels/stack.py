@@ -165,7 +165,8 @@ class StackKernel:
                 self._quantized(lanes) if quantized else None,
             )
 
-        self._panels().matmul(layer.ih, vectors, vectors_at)
+        most = plan.time_chunk * plan.batch
+        self._panels().matmul(layer.ih, vectors, most, vectors_at)
 
     def _quantize_all(
         self, matrix: MatrixPlan, source: tuple[ir.Value, ir.Value, int], vectors: ir.Value
@@ -191,7 +192,7 @@ class StackKernel:
         return quantize(self.emit, self.schedule.dot, source, target, matrix.inputs)
 
     def _bytes_at(self, vector: ir.Value) -> ir.Value:
-        """Where a quantized vector stands, after the staging area."""
+        """Where a quantized vector stands, after the moved inputs of a step."""
         return self.emit.add(self.emit.mul(vector, self.plan.byte_pitch), self.plan.staging)
 
     def _quantized(self, lanes: Sequence[ir.Value]) -> Quantized:
@@ -201,6 +202,7 @@ class StackKernel:
             self.buffers.quantized,
             [self._bytes_at(lane) for lane in lanes],
             [e.load(self.buffers.own, e.add(scales, lane)) for lane in lanes],
+            self.plan.slot_area(e, self._slots()),
         )
 
     def _scan(self, layer: LayerPlan, is_last: bool, count: ir.Value) -> None:
@@ -304,7 +306,7 @@ class StackKernel:
                 self._quantize(matrix, (source.buffer, at), to)
                 for at, to in zip(inputs, offsets, strict=True)
             ]
-            quantized = Quantized(self.buffers.quantized, offsets, scales)
+            quantized = Quantized(self.buffers.quantized, offsets, scales, e.index(0))
         outputs = [e.add(target.start, b * target.pitch) for b in lanes]
         vectors = Vectors(source.buffer, inputs, target.buffer, outputs, quantized)
         self._panels().matvec(matrix, vectors)

@@ -104,7 +104,8 @@ class StackPlan:
         shared, own: how large those parts are.
         sharing: who runs what.
         byte_pitch: bytes a quantized input takes in [slots, B, byte_pitch]; 0 when none is.
-        staging: bytes before those, for the inputs of panels moved together.
+        staging: bytes before those, for the moved inputs of a step; see `staging.py`.
+        slot_staging: bytes per slot after those, for the moved inputs of a chunk.
         time_chunk: most slots there are.
     """
 
@@ -123,6 +124,7 @@ class StackPlan:
     sharing: Sharing
     byte_pitch: int
     staging: int
+    slot_staging: int
     time_chunk: int
 
     def state_elements(self, number: int) -> int:
@@ -149,6 +151,15 @@ class StackPlan:
 
     def byte_elements(self, e: Emitter, slots: ir.Value) -> ir.Value:
         """Bytes of one worker's quantized inputs (index value)."""
+        per_slot, fixed = self.most_bytes()
+        return e.add(e.mul(slots, per_slot), fixed)
+
+    def most_bytes(self) -> tuple[int, int]:
+        """Bytes of one worker's quantized inputs: a slot, and besides."""
+        return self.batch * self.byte_pitch + self.slot_staging, self.staging
+
+    def slot_area(self, e: Emitter, slots: ir.Value) -> ir.Value:
+        """Offset of `slot_staging`."""
         return e.add(e.mul(slots, self.batch * self.byte_pitch), self.staging)
 
     def most_scratch(self) -> tuple[int, int]:
@@ -182,13 +193,15 @@ def plan_stack(
     byte_pitch = max(_quantized_columns(plan) for plan in plans)
     input_scales = own.take_per_slot(batch) if byte_pitch else 0
     chunk = _time_chunk(layers, schedule)
-    staging = max(_staging(plan, batch, chunk, schedule.vector_tile) for plan in plans)
+    staging = max(_staging(plan, min(batch, schedule.vector_tile)) for plan in plans)
+    slot_staging = max(_slot_staging(plan, batch, chunk) for plan in plans)
     in_own = state_shapes if sharing.stripes else []
     states = tuple(own.take(math.prod(shape)) for shape in in_own)
     return StackPlan(
         batch, layers[0].w_ih.shape[1], hidden, outputs, rows,
         tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales, states,
-        buffers.shared, own, sharing, byte_pitch, staging, chunk,
+        buffers.shared, own, sharing, byte_pitch, staging, slot_staging,
+        chunk,
     )  # fmt: skip
 
 
@@ -244,12 +257,16 @@ def _quantized_columns(layer: LayerPlan) -> int:
     return widest + -widest % LINE
 
 
-def _staging(layer: LayerPlan, batch: int, chunk: int, tile: int) -> int:
-    """Bytes for moved inputs: a panel's for all vectors of a chunk, or all panels' of a step."""
-    return max(
-        layer.ih.staging(chunk * batch, whole_class=False),
-        *(matrix.staging(min(batch, tile), whole_class=True) for matrix in _matrices(layer)[1:]),
-    )
+def _staging(layer: LayerPlan, vectors: int) -> int:
+    """Bytes for the moved inputs of a step's products."""
+    each_step = [m.staging for m in _matrices(layer)[1:] if m.staging is not None]
+    return max((staging.size(vectors) for staging in each_step), default=0)
+
+
+def _slot_staging(layer: LayerPlan, batch: int, chunk: int) -> int:
+    """Bytes for a step's share of the moved inputs of a chunk."""
+    staging = layer.ih.staging
+    return 0 if staging is None else -(-staging.size(chunk * batch) // chunk)
 
 
 def _time_chunk(layers: list[Layer], schedule: Schedule) -> int:

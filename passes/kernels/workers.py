@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rtmobile_iree.passes.kernels.control import Control, bit, compare, when
-from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.control import Control
+from rtmobile_iree.passes.kernels.emit import Emitter, bit, compare, when
 from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.stack import StackBuffers, StackKernel
 from rtmobile_iree.passes.kernels.stack_plan import StackPlan

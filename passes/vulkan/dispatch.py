@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
-from rtmobile_iree.dialects.constants import element_type
+from rtmobile_iree.dialects.constants import constant, element_type
 from rtmobile_iree.passes.kernels.dispatch import Binding
-from rtmobile_iree.passes.vulkan.emit import vector4
+from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool
 from torch_mlir import ir
 
 
@@ -17,12 +20,43 @@ def spirv(workgroup_size: int) -> str:
     )
 
 
-def constant_bindings(arrays: list[np.ndarray]) -> list[Binding]:
-    """Read-only buffers of a pool's arrays: [., 4] as vectors of four."""
-    found = []
-    for array in arrays:
-        element: ir.Type = element_type(array.dtype)
-        if array.ndim == 2:
-            element = vector4(element)
-        found.append(Binding(element, 0, array.shape[0], True))
-    return found
+def workgroup_size(work: int, most: int) -> int:
+    """Threads for so much work: a power of two, no more than needed."""
+    size = 1
+    while size < min(work, most):
+        size *= 2
+    return min(size, most)
+
+
+@dataclass(frozen=True)
+class PoolBuffers:
+    """The constants of a finished pool; `arrays`: one a buffer, [., n] holds vectors of n."""
+
+    pool: LanePool
+    arrays: tuple[np.ndarray, ...]
+
+    @property
+    def count(self) -> int:
+        return len(self.arrays)
+
+    def bindings(self) -> list[Binding]:
+        """Read-only buffers, in this order."""
+        return [Binding(_element(array), 0, array.shape[0], True) for array in self.arrays]
+
+    def values(self) -> list[ir.Value]:
+        """What a dispatch hands over, made at the insertion point."""
+        return [constant(array) for array in self.arrays]
+
+    def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
+        """The same buffers inside the kernel."""
+        return LaneConstants(self.pool.kind, self.pool.padded, *buffers)
+
+
+def pool_buffers(pool: LanePool) -> PoolBuffers:
+    """The constants of a pool that grows no more."""
+    return PoolBuffers(pool, tuple(pool.arrays()))
+
+
+def _element(array: np.ndarray) -> ir.Type:
+    element: ir.Type = element_type(array.dtype)
+    return ir.VectorType.get([array.shape[1]], element) if array.ndim == 2 else element

@@ -27,11 +27,13 @@ class ThreadEmitter(Emitter):
 
     Attributes:
         workgroup_size: threads of a workgroup, all in the x dimension.
+        unroll: columns a loop over weights takes at once: their loads need not wait for each other.
     """
 
     native_exp: ClassVar[bool] = True
 
     workgroup_size: int = 64
+    unroll: int = 4
 
     def vector_type(self, length: int) -> ir.Type:
         return self.f32 if length == 1 else super().vector_type(length)
@@ -82,19 +84,9 @@ class ThreadEmitter(Emitter):
         """vector<4xf32> of zeros."""
         return self.splat(0.0, 4)
 
-    def wide4(self, value: ir.Value) -> ir.Value:
-        """vector<4xf32> of one in f16 or f32."""
-        wide = self.vector_type(4)
-        return value if value.type == wide else arith.extf(wide, value)
-
     def broadcast4(self, value: ir.Value) -> ir.Value:
         """vector<4xf32> of one f32."""
         return vector.broadcast(self.vector_type(4), value)
-
-
-def vector4(element: ir.Type) -> ir.Type:
-    """vector<4 x element>."""
-    return ir.VectorType.get([4], element)
 
 
 def _created(name: str, **attributes: str) -> ir.Value:

@@ -1,29 +1,27 @@
 """The kernel of a linear layer: y[v] = W x[v], a thread a lane of four rows.
 
-Workgroups along x share the lanes, along y the vectors v. Rows that are not stored have lanes
-without columns, which write zeros.
+Workgroups along x share the lanes, along y the vectors v, of which a few share the loads of the
+weights. Rows that are not stored have lanes without columns, which write zeros.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from rtmobile_iree.passes.kernels.dispatch import Count
+from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import (
-    LaneConstants,
-    LanePool,
-    Lanes,
-    lane_sums,
-    write_lane,
-)
+from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool, Lanes
+from rtmobile_iree.passes.vulkan.products import lane_sums, write_lane
 from torch_mlir import ir
-from torch_mlir.dialects import arith, scf
+from torch_mlir.dialects import arith
 
 from rtmobile_iree.bspc import PackedMatrix
 
-# Vectors that have workgroups of their own; more are taken in turn. A workgroup for each would
-# need the count, which no driver takes above 65,535.
-VECTORS_AT_ONCE = 1024
+# Groups of vectors that have workgroups of their own; more are taken in turn. A workgroup for each
+# would need the count, which no driver takes above 65,535.
+GROUPS_AT_ONCE = 1024
 
 
 def plan_matmul(pool: LanePool, packed: PackedMatrix) -> Lanes:
@@ -31,36 +29,67 @@ def plan_matmul(pool: LanePool, packed: PackedMatrix) -> Lanes:
     return pool.add_matrix(packed, np.arange(packed.shape[0], dtype=np.int32), is_complete=True)
 
 
-def workgroups(lanes: Lanes, workgroup_size: int) -> Count:
+def workgroups(lanes: Lanes, workgroup_size: int, vector_tile: int) -> Count:
     """How many run for so many vectors."""
 
     def count(vectors: ir.Value) -> tuple[ir.Value, ir.Value]:
         index = ir.IndexType.get()
-        most = arith.constant(index, VECTORS_AT_ONCE)
-        return arith.constant(index, -(-lanes.count // workgroup_size)), arith.minui(vectors, most)
+        tile, most = (arith.constant(index, n) for n in (vector_tile, GROUPS_AT_ONCE))
+        groups = arith.minui(arith.ceildivui(vectors, tile), most)
+        return arith.constant(index, -(-lanes.count // workgroup_size)), groups
 
     return count
 
 
-def emit_matmul(
-    e: ThreadEmitter,
-    lanes: Lanes,
-    outputs: int,
-    constants: LaneConstants,
-    buffers: tuple[ir.Value, ir.Value],
-    vectors: ir.Value,
-) -> None:
-    """Emits the kernel; `buffers`: x [vectors * N] and y [vectors * M], flat f32 memrefs."""
-    x, y = buffers
-    lane = e.add(e.mul(e.workgroup(0), e.workgroup_size), e.thread())
+@dataclass(frozen=True)
+class MatmulKernel:
+    """Emits the kernel of the module docstring.
 
-    def one(v: ir.Value) -> None:
-        target = e.mul(v, outputs)
-        sums, rows = lane_sums(e, constants, lanes, lane, (x, e.mul(v, lanes.inputs)))
-        write_lane(e, lanes, sums, rows, lambda row, s: e.store(s, y, e.add(target, row)))
+    Attributes:
+        outputs: M.
+        x, y: [vectors * N] and [vectors * M], flat f32 memrefs.
+        vectors: how many (index value).
+        vector_tile: vectors that share the loads of the weights.
+    """
 
-    is_there = arith.cmpi(arith.CmpIPredicate.ult, lane, e.index(lanes.count))
-    choice = scf.IfOp(is_there)
-    with ir.InsertionPoint(choice.then_block):
-        e.loop(e.workgroup(1), vectors, VECTORS_AT_ONCE, [], one)
-        scf.yield_([])
+    emit: ThreadEmitter
+    lanes: Lanes
+    outputs: int
+    constants: LaneConstants
+    x: ir.Value
+    y: ir.Value
+    vectors: ir.Value
+    vector_tile: int
+
+    def body(self) -> None:
+        """The whole kernel."""
+        e = self.emit
+        lane = e.add(e.mul(e.workgroup(0), e.workgroup_size), e.thread())
+        first, stride = e.mul(e.workgroup(1), self.vector_tile), GROUPS_AT_ONCE * self.vector_tile
+
+        def all_vectors() -> None:
+            e.loop(first, self.vectors, stride, [], lambda v: self._group(lane, v))
+
+        when(compare("ult", lane, e.index(self.lanes.count)), all_vectors)
+
+    def _group(self, lane: ir.Value, v: ir.Value) -> None:
+        """The vectors from v on: all at once where there are enough, else one by one."""
+        e, tile = self.emit, self.vector_tile
+        end = e.min(e.add(v, tile), self.vectors)
+        is_full = compare("eq", e.sub(end, v), e.index(tile))
+        when(is_full, lambda: self._vectors(lane, [e.add(v, i) for i in range(tile)]))
+        rest = arith.select(is_full, end, v)
+        e.loop(rest, end, 1, [], lambda one: self._vectors(lane, [one]))
+
+    def _vectors(self, lane: ir.Value, vectors: list[ir.Value]) -> None:
+        e, lanes = self.emit, self.lanes
+        places = [(self.x, e.mul(v, lanes.inputs)) for v in vectors]
+        totals, rows = lane_sums(e, self.constants, e.add(lane, lanes.start), places)
+        for v, sums in zip(vectors, totals, strict=True):
+            self._write(e.mul(v, self.outputs), sums, rows)
+
+    def _write(self, start: ir.Value, sums: ir.Value, rows: ir.Value) -> None:
+        e = self.emit
+        write_lane(
+            e, self.constants, sums, rows, lambda row, s: e.store(s, self.y, e.add(start, row))
+        )

@@ -25,15 +25,9 @@ import numpy as np
 from rtmobile_iree.passes.kernels.cells import Layer
 from rtmobile_iree.passes.vulkan.cells import UnitCell
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import (
-    LaneConstants,
-    LanePool,
-    Lanes,
-    Place,
-    Write,
-    lane_sums,
-    write_lane,
-)
+from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool, Lanes
+from rtmobile_iree.passes.vulkan.products import Place, Write, lane_sums, write_lane
+from rtmobile_iree.passes.vulkan.stacks import Stack
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
@@ -59,32 +53,17 @@ class LayerLanes:
 
 @dataclass(frozen=True)
 class ScanPlan:
-    """A stack of layers.
+    """A stack, and its layers' lanes."""
 
-    Attributes:
-        rows, batch: L and B of the state tensors [L, B, .].
-        inputs, hidden, outputs: I of the first layer, H, P (H without a projection).
-        sizes: last dimension of each state tensor.
-    """
-
-    cell: UnitCell
+    stack: Stack
     layers: tuple[LayerLanes, ...]
-    rows: int
-    batch: int
-    inputs: int
-    hidden: int
-    outputs: int
-    sizes: tuple[int, ...]
-
-    @property
-    def projected(self) -> bool:
-        return self.layers[0].hr is not None
 
     @property
     def shared_parts(self) -> tuple[int, int, int]:
         """f32 elements of h of the layers, of sums, of units before a projection."""
-        units = self.hidden if self.projected else 0
-        return len(self.layers) * self.outputs, self.cell.blocks * self.hidden, units
+        stack = self.stack
+        units = stack.hidden if stack.projected else 0
+        return len(self.layers) * stack.outputs, stack.cell.blocks * stack.hidden, units
 
     @property
     def shared_bytes(self) -> int:
@@ -95,29 +74,13 @@ class ScanPlan:
     def threads(self) -> int:
         """Threads that all find work in the widest phase."""
         matrices = [m for layer in self.layers for m in (layer.ih, layer.hh, layer.hr) if m]
-        return max(self.hidden, *(matrix.count for matrix in matrices))
+        return max(self.stack.hidden, *(matrix.count for matrix in matrices))
 
 
-def plan_scan(
-    pool: LanePool,
-    layers: Sequence[Layer],
-    cell: UnitCell,
-    state_shapes: Sequence[Sequence[int]],
-) -> ScanPlan:
-    """Lays out a stack, first layer first; `state_shapes`: [L, B, .] of each state."""
-    rows, batch, outputs = state_shapes[0]
-    first = layers[0]
-    hidden = first.b_hh.size // len(cell.hh_blocks)
-    return ScanPlan(
-        cell,
-        tuple(_plan_layer(pool, layer, cell, hidden) for layer in layers),
-        rows,
-        batch,
-        first.w_ih.shape[1],
-        hidden,
-        outputs,
-        tuple(shape[2] for shape in state_shapes),
-    )
+def plan_scan(pool: LanePool, stack: Stack) -> ScanPlan:
+    """Lays out a stack."""
+    layers = (_plan_layer(pool, layer, stack.cell, stack.hidden) for layer in stack.layers)
+    return ScanPlan(stack, tuple(layers))
 
 
 def _plan_layer(pool: LanePool, layer: Layer, cell: UnitCell, hidden: int) -> LayerLanes:
@@ -158,25 +121,25 @@ class ScanKernel:
         units = e.shared(unit_size) if unit_size else h
         self._copy_states(b)
         for number, layer in enumerate(plan.layers):
-            source = e.mul(e.add(b, layer.state * plan.batch), plan.outputs)
-            self._copy(self.buffers.given[0], source, h, e.index(number * plan.outputs))
+            source = e.mul(e.add(b, layer.state * plan.stack.batch), plan.stack.outputs)
+            self._copy(self.buffers.given[0], source, h, e.index(number * plan.stack.outputs))
         first = plan.layers[0].biases
         e.for_own(sum_size, lambda i: e.store(self._bias(first, i), sums, i))
         e.barrier()
         e.loop(0, self.steps, 1, [], lambda t: self._step(t, b, (h, sums, units)))
         for number, layer in enumerate(plan.layers):
-            target = e.mul(e.add(b, layer.state * plan.batch), plan.outputs)
-            self._copy(h, e.index(number * plan.outputs), self.buffers.states[0], target)
+            target = e.mul(e.add(b, layer.state * plan.stack.batch), plan.stack.outputs)
+            self._copy(h, e.index(number * plan.stack.outputs), self.buffers.states[0], target)
 
     def _copy_states(self, b: ir.Value) -> None:
         """The states of this batch entry; rows of other layers stay as they are."""
         e, plan = self.emit, self.plan
         own = [layer.state for layer in plan.layers]
-        for number, size in enumerate(plan.sizes):
-            for row in range(plan.rows):
+        for number, size in enumerate(plan.stack.sizes):
+            for row in range(plan.stack.rows):
                 if number == 0 and row in own:
                     continue  # h: written at the end
-                at = e.mul(e.add(b, row * plan.batch), size)
+                at = e.mul(e.add(b, row * plan.stack.batch), size)
                 self._copy(self.buffers.given[number], at, self.buffers.states[number], at, size)
 
     def _copy(
@@ -189,18 +152,18 @@ class ScanKernel:
     ) -> None:
         """Each thread copies its own elements; as many as there are outputs unless said."""
         e = self.emit
-        count = self.plan.outputs if length is None else length
+        count = self.plan.stack.outputs if length is None else length
         e.for_own(count, lambda i: e.store(e.load(source, e.add(s0, i)), target, e.add(t0, i)))
 
     def _step(self, t: ir.Value, b: ir.Value, shared: tuple[ir.Value, ir.Value, ir.Value]) -> None:
         e, plan = self.emit, self.plan
         h, sums, units = shared
-        entry = e.add(e.mul(t, plan.batch), b)
-        x: Place = (self.buffers.x, e.mul(entry, plan.inputs))
-        y: Place = (self.buffers.y, e.mul(entry, plan.outputs))
+        entry = e.add(e.mul(t, plan.stack.batch), b)
+        x: Place = (self.buffers.x, e.mul(entry, plan.stack.inputs))
+        y: Place = (self.buffers.y, e.mul(entry, plan.stack.outputs))
         last = len(plan.layers) - 1
         for number, layer in enumerate(plan.layers):
-            own: Place = (h, e.index(number * plan.outputs))
+            own: Place = (h, e.index(number * plan.stack.outputs))
             self._multiply(layer.ih, x, self._adder(sums, e.index(0)))
             self._multiply(layer.hh, own, self._adder(sums, e.index(0)))
             following = plan.layers[0 if number == last else number + 1]
@@ -221,7 +184,8 @@ class ScanKernel:
             return
 
         def one(lane: ir.Value) -> None:
-            write_lane(e, lanes, *lane_sums(e, self.constants, lanes, lane, x), write)
+            (sums,), rows = lane_sums(e, self.constants, e.add(lane, lanes.start), [x])
+            write_lane(e, self.constants, sums, rows, write)
 
         e.for_own(lanes.count, one)
         e.barrier()
@@ -247,16 +211,16 @@ class ScanKernel:
         e, plan = self.emit, self.plan
         (h, h_start), sums = shared
         cells = [
-            (buffer, e.mul(e.add(b, layer.state * plan.batch), size))
-            for buffer, size in zip(self.buffers.states[1:], plan.sizes[1:], strict=True)
+            (buffer, e.mul(e.add(b, layer.state * plan.stack.batch), size))
+            for buffer, size in zip(self.buffers.states[1:], plan.stack.sizes[1:], strict=True)
         ]
 
         def one(u: ir.Value) -> None:
-            at = [e.add(u, block * plan.hidden) for block in range(plan.cell.blocks)]
+            at = [e.add(u, block * plan.stack.hidden) for block in range(plan.stack.cell.blocks)]
             own = [e.load(sums, i) for i in at]
-            states = [e.load(h, e.add(h_start, u))] if plan.cell.reads_h else []
+            states = [e.load(h, e.add(h_start, u))] if plan.stack.cell.reads_h else []
             states += [e.load(buffer, e.add(start, u)) for buffer, start in cells]
-            h_next, *others = plan.cell.step(e, own, states)
+            h_next, *others = plan.stack.cell.step(e, own, states)
             for buffer, start in places:
                 e.store(h_next, buffer, e.add(start, u))
             for (buffer, start), value in zip(cells, others, strict=True):
@@ -264,14 +228,14 @@ class ScanKernel:
             for i in at:
                 e.store(self._bias(following.biases, i), sums, i)
 
-        e.for_own(plan.hidden, one)
+        e.for_own(plan.stack.hidden, one)
         if layer.hr:
             self._clear(h, h_start)
         e.barrier()
 
     def _clear(self, target: ir.Value, start: ir.Value) -> None:
-        e = self.emit
-        e.for_own(self.plan.outputs, lambda i: e.store(e.scalar(0.0), target, e.add(start, i)))
+        e, outputs = self.emit, self.plan.stack.outputs
+        e.for_own(outputs, lambda i: e.store(e.scalar(0.0), target, e.add(start, i)))
 
     def _bias(self, start: int, i: ir.Value) -> ir.Value:
         return self.emit.load(self.constants.biases, self.emit.add(i, start))

@@ -45,7 +45,7 @@ def make_entries(plan: Plan, target: str, folder: Path, progress: Progress) -> l
             )
         for steps in plan.steps:
             files = write_reference(variant, steps)
-            entries += [_entry(variant, name, steps, plan, files) for name in contenders]
+            entries += [_entry(variant, name, steps, plan, target, files) for name in contenders]
     return entries
 
 
@@ -75,6 +75,7 @@ def _entry(
     contender: str,
     steps: int,
     plan: Plan,
+    target: str,
     files: tuple[tuple[str, ...], tuple[str, ...]],
 ) -> Entry:
     folder = variant.folder / f"{contender}-{steps}"
@@ -91,6 +92,8 @@ def _entry(
         steps=steps,
         threads=threads,
         vmfb=str(variant.vmfb) if ours else None,
+        device=plan.settings.device,
+        target=target,
     )
     measurement = Measurement(
         contender,

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Mapping
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
+from rtmobile_iree.bench.peers.registry import LOCAL, VULKAN
 from rtmobile_iree.targets import cpu_features
+from rtmobile_iree.vulkan import VulkanDevice, describe
 
 PACKAGES = (
     "rtmobile-iree",
@@ -45,10 +50,16 @@ def version(package: str) -> str | None:
         return None
 
 
-def machine() -> dict[str, object]:
-    """Processor, memory and system of this machine."""
+def machine(device: str = LOCAL) -> dict[str, object]:
+    """Processor, memory and system of this machine, and what runs its Vulkan where that is asked.
+
+    Raises:
+        DeviceError: there is no Vulkan here.
+    """
     features = cpu_features()
+    vulkan = {"vulkan": asdict(describe())} if device == VULKAN else {}
     return {
+        **vulkan,
         "cpu": _cpu_model(),
         "architecture": platform.machine(),
         "cores": os.cpu_count(),
@@ -59,6 +70,15 @@ def machine() -> dict[str, object]:
         "python": platform.python_version(),
         "load_average": os.getloadavg()[0],
     }
+
+
+def place(machine: Mapping[str, Any]) -> str:
+    """What ran the contenders: its processor, or its Vulkan device and whether that is one."""
+    device = machine.get("vulkan")
+    if device is None:
+        return str(machine["cpu"])
+    vulkan = VulkanDevice(**device)
+    return f"{vulkan}, {machine['cpu']}" if vulkan.is_cpu else str(vulkan)
 
 
 def _cpu_model() -> str:

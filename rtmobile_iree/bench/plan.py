@@ -9,13 +9,14 @@ from rtmobile_iree.bench.files import file_inputs, is_file
 from rtmobile_iree.bench.models import parse_rate
 from rtmobile_iree.bench.peers import (
     ALL,
-    DEFAULT_PEERS,
+    LOCAL,
     PEERS,
     absent_peers,
     check_names,
     check_peers,
+    default_peers,
 )
-from rtmobile_iree.bench.peers.registry import DENSE
+from rtmobile_iree.bench.peers.registry import DENSE, device_peers
 from rtmobile_iree.bench.results import AS_IS
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.options import Options
@@ -30,7 +31,7 @@ class Settings:
     """How to measure.
 
     Attributes:
-        against: peers, see `bench.peers.registry`; `DEFAULT_PEERS` when None, and every one for
+        against: peers, see `bench.peers.registry`; the device's usual ones when None, and all for
             ("all",). Those that are not installed are told, but it is an error when they are named.
             A peer that cannot run the model is told; it is an error when those named all cannot.
         steps: chunk lengths; 1 is one streaming step with state in and out.
@@ -41,6 +42,7 @@ class Settings:
         samples: means in a burst.
         sample_s: least seconds of one mean.
         values, activations: of our programs, as in `rtmobile_iree.compile`.
+        device: "local", this machine's processor, or "vulkan", its Vulkan.
     """
 
     against: tuple[str, ...] | None = None
@@ -52,11 +54,14 @@ class Settings:
     sample_s: float = 0.03
     values: str = "f32"
     activations: str = "f32"
+    device: str = LOCAL
 
     def check(self) -> None:
         """Raises an `InputError` for a setting that cannot be measured."""
         Options(self.values, self.activations, threads=self.threads)
-        check_names([peer for peer in self.against or () if peer != ALL])
+        check_names([peer for peer in self.against or () if peer != ALL], self.device)
+        if self.device != LOCAL and self.threads > 1:
+            raise InputError(f"device {self.device}: threads are a processor's; use 1")
         for rate in self.rates or ():
             parse_rate(rate)
         whole = (*self.steps, self.threads, self.rounds, self.samples)
@@ -113,7 +118,8 @@ def make_plan(model: str, settings: Settings, inputs: Sequence[str]) -> Plan:
     is_named = bool(named) and ALL not in named
     if is_named:
         check_peers(named)
-    asked = named if is_named else tuple(PEERS) if named else DEFAULT_PEERS
+    device = settings.device
+    asked = named if is_named else device_peers(device) if named else default_peers(device)
     steps, is_open = settings.steps, True
     notes: tuple[str, ...] = ()
     if is_file(model):

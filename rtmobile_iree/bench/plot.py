@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+from rtmobile_iree.bench.machine import place
 from rtmobile_iree.bench.peers.registry import runs_dense
 from rtmobile_iree.bench.results import BenchResults, Measurement
 from rtmobile_iree.bench.table import microseconds
@@ -45,7 +46,7 @@ def write_plot(results: BenchResults, path: Path) -> None:
     threads = results.settings["threads"]
     figure.suptitle(
         f"{results.model}, batch 1, {threads} thread{'s' if threads > 1 else ''}, "
-        f"{results.machine['cpu']}",
+        f"{place(results.machine)}",
         fontsize=11,
     )
     buffer = io.BytesIO()

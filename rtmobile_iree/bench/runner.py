@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import datetime
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from rtmobile_iree.bench.entries import Entry, Progress, make_entries
 from rtmobile_iree.bench.machine import machine, versions
@@ -16,6 +17,7 @@ from rtmobile_iree.bench.peers.registry import F32, TOLERANCES, tolerance
 from rtmobile_iree.bench.plan import Plan, Settings, make_plan, require_one
 from rtmobile_iree.bench.process import AbsentError, Worker, WorkerError
 from rtmobile_iree.bench.results import BenchResults, Measurement
+from rtmobile_iree.vulkan import VulkanDevice
 
 TOLERANCE = TOLERANCES[F32]
 # the status of a peer whose engine cannot run the model; in no result
@@ -37,10 +39,12 @@ def run_bench(
         settings: how to measure.
         inputs: `f32[1,T,40]`, one a forward() argument, where the module offers no
             `example_inputs(steps)`. A file says its own.
-        target: what our programs are compiled for; must run on this machine.
+        target: what our programs are compiled for; must run on this machine, a GPU's where the
+            settings' device is "vulkan".
         progress: called with a line at each stage.
 
     Raises:
+        DeviceError: no Vulkan here, and it was asked for.
         InputError: unknown peers, none of those named can run the model, or a model that cannot be
             loaded.
         RTMobileError: a model of ours that cannot be pruned or compiled.
@@ -48,6 +52,7 @@ def run_bench(
     asked = settings or Settings()
     asked.check()
     plan = make_plan(model, asked, inputs)
+    where = machine(asked.device)
     with tempfile.TemporaryDirectory(prefix="rtmobile-bench-") as folder:
         entries = make_entries(plan, target, Path(folder), progress)
         measurements, absent = _measure_all(entries, plan, progress)
@@ -58,13 +63,20 @@ def run_bench(
     return BenchResults(
         model,
         asdict(timed) | {"target": target, "tolerances": TOLERANCES},
-        machine(),
+        where,
         versions(),
         tuple(measurements),
         datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         absent,
-        plan.notes,
+        (*plan.notes, *_notes(where)),
     )
+
+
+def _notes(where: Mapping[str, Any]) -> tuple[str, ...]:
+    device = where.get("vulkan")
+    if device is None or not VulkanDevice(**device).is_cpu:
+        return ()
+    return ("a Vulkan driver on the CPU shares a dispatch's workgroups out to all its cores",)
 
 
 def _measure_all(

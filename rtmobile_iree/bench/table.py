@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from rtmobile_iree.bench.machine import place
 from rtmobile_iree.bench.peers.registry import OURS, runs_dense
 from rtmobile_iree.bench.results import BenchResults, Measurement, named
 
@@ -19,7 +20,7 @@ def results_table(results: BenchResults) -> Group:
     rates = list(dict.fromkeys(m.rate for m in ours))
     table = Table(
         title=f"{results.model}, batch 1, {threads} thread{'s' if threads > 1 else ''}, "
-        f"{machine['cpu']}\nmicroseconds a call: median (10th to 90th percentile); last columns: "
+        f"{place(machine)}\nmicroseconds a call: median (10th to 90th percentile); last columns: "
         f"how many times faster ours is, {' / '.join(map(_calls, steps))}",
     )
     for heading in ("contender", "version", "configuration", "values", "pattern", "kept"):

@@ -20,7 +20,7 @@ from rtmobile_iree.cli.common import (
     console,
     print_report,
 )
-from rtmobile_iree.schedule import ACTIVATION_ERROR
+from rtmobile_iree.schedule import ACTIVATION_ERROR, AUTO, GPU_KERNELS
 
 
 @app.command()
@@ -40,6 +40,9 @@ def compile(
     values: Values = "f32",
     activations: Activations = "f32",
     threads: Annotated[int, typer.Option(help="Most threads a recurrent stack may use.")] = 1,
+    gpu_kernel: Annotated[
+        str, typer.Option(help=f"Recurrent layers on a GPU: {', '.join(GPU_KERNELS)}.")
+    ] = AUTO,
 ) -> None:
     """Compiles a model to a .vmfb that IREE's own tools run."""
     program = compiled(
@@ -53,6 +56,7 @@ def compile(
         values=values,
         activations=activations,
         threads=threads,
+        gpu_kernel=gpu_kernel,
     )
     program.save(output)
     print_report(program.report)

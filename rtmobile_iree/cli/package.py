@@ -109,7 +109,7 @@ def _model_bundle(
     options: dict[str, Any],
 ) -> Bundle:
     """A model compiled here, its outputs PyTorch's."""
-    from rtmobile_iree.bench.device_cases import model_cases
+    from rtmobile_iree.bench.devices.cases import model_cases
     from rtmobile_iree.bench.files import is_file
     from rtmobile_iree.bench.machine import version
     from rtmobile_iree.package import Bundle

@@ -1,8 +1,6 @@
 """`python -m rtmobile_iree.cycles.table`: an ESTIMATE of the paper's Table II on a Snapdragon 855.
 
-RTMobile (arXiv 2002.11474), Table II: a GRU of 2 layers of 1024 units on a Galaxy S10 (Snapdragon
-855, CPU Kryo 485); a frame is 30 time steps. Beside each of its ten rates, what one prime core
-would take for ours.
+Beside each of the table's ten rates, what one prime core would take for ours.
 """
 
 from __future__ import annotations
@@ -24,33 +22,10 @@ from rtmobile_iree.cycles.report import notes, summary_fields, where
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.models import paper_gru
 from rtmobile_iree.options import Options
+from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow
 from rtmobile_iree.prune import prune
 from rtmobile_iree.targets import get_cpu_target
 
-FRAME_STEPS = 30
-
-
-@dataclass(frozen=True)
-class PaperRow:
-    """A row of Table II: compression rate, how it is reached, and the CPU's time."""
-
-    compression: int
-    rate: str
-    cpu_us: float
-
-
-TABLE_2 = (
-    PaperRow(1, "1x1", 7130.00),
-    PaperRow(10, "10x1", 1210.20),
-    PaperRow(19, "16x1.25", 709.33),
-    PaperRow(29, "16x2", 464.73),
-    PaperRow(43, "16x5", 344.77),
-    PaperRow(80, "20x8", 218.01),
-    PaperRow(103, "16x16", 202.72),
-    PaperRow(153, "20x10", 170.74),
-    PaperRow(245, "20x16", 151.28),
-    PaperRow(301, "20x20", 145.93),
-)
 # weights x inputs of a matrix product, as `--values` and `--activations` say it
 FORMS = (("f32", "f32"), ("f16", "f32"), ("i8", "i8"))
 

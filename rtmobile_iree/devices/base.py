@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from rtmobile_iree.errors import DeviceError
-from rtmobile_iree.runtime import FUNCTION
+from rtmobile_iree.runtime import FUNCTION, VULKAN
 
 RUN_TOOL, BENCHMARK_TOOL = "iree-run-module", "iree-benchmark-module"
 TOOLS = (RUN_TOOL, BENCHMARK_TOOL)
@@ -63,16 +64,42 @@ class Device(Protocol):
 
 
 def call_arguments(
-    module: str, inputs: Sequence[str], function: str, threads: int = 1
+    module: str, inputs: Sequence[str], function: str, threads: int = 1, driver: str | None = None
 ) -> list[str]:
-    """What both tools are told of a call; paths are the device's."""
-    driver = ["--device=local-sync"]
-    if threads > 1:
-        driver = ["--device=local-task", f"--task_topology_group_count={threads}"]
+    """What both tools are told of a call; paths are the device's.
+
+    Args:
+        driver: IREE's name of what runs it; None for the processor.
+    """
     return [
-        f"--module={module}", *driver, ALLOCATOR, f"--function={function}",
+        f"--module={module}", *_device_arguments(threads, driver), f"--function={function}",
         *(f"--input=@{path}" for path in inputs),
     ]  # fmt: skip
+
+
+def write_call(
+    folder: Path,
+    vmfb: bytes,
+    inputs: Sequence[np.ndarray],
+    function: str,
+    threads: int = 1,
+    driver: str | None = None,
+) -> list[str]:
+    """Writes the module and its inputs into a folder of this machine; the tools' arguments."""
+    module = folder / "module.vmfb"
+    module.write_bytes(vmfb)
+    paths = [folder / f"x{i}.npy" for i in range(len(inputs))]
+    for path, array in zip(paths, inputs, strict=True):
+        path.write_bytes(array_bytes(array))
+    return call_arguments(str(module), [str(path) for path in paths], function, threads, driver)
+
+
+def _device_arguments(threads: int, driver: str | None) -> list[str]:
+    if driver == VULKAN:
+        return [f"--device={driver}"]  # its allocator refuses what a caching one asks for
+    if threads > 1:
+        return ["--device=local-task", f"--task_topology_group_count={threads}", ALLOCATOR]
+    return ["--device=local-sync", ALLOCATOR]
 
 
 def benchmark_arguments(repetitions: int, min_time_s: float) -> list[str]:

@@ -76,7 +76,7 @@ def read_contents(vmfb: bytes, name: str = "module") -> Contents:
     reflection = read_reflection(vmfb, name)
     specs = json.loads(reflection.get(INPUTS_KEY, "[]"))
     inputs = tuple(InputSpec(s["name"], tuple(s["shape"]), s["dtype"]) for s in specs)
-    outputs = count_outputs(reflection.get(DECLARATION_KEY, ""), name)
+    outputs = declared_outputs(reflection.get(DECLARATION_KEY, ""), name)
     return Contents(name, vmfb, inputs, outputs, reflection.get(TARGET_KEY))
 
 
@@ -93,7 +93,16 @@ def load_contents(path: Path) -> Contents:
     return read_contents(data, str(path))
 
 
-def count_outputs(declaration: str, name: str = "module") -> int:
+def count_outputs(vmfb: bytes, function: str = FUNCTION) -> int:
+    """How many results a function of a module has.
+
+    Raises:
+        InputError: not an IREE module, or it does not say.
+    """
+    return declared_outputs(read_reflection(vmfb, function=function).get(DECLARATION_KEY, ""))
+
+
+def declared_outputs(declaration: str, name: str = "module") -> int:
     """Results of `sync func @main(...) -> (%output0: tensor<1x?x8xf32>, ...)`.
 
     Raises:

@@ -15,18 +15,17 @@ from rtmobile_iree.devices.anchor import script
 from rtmobile_iree.devices.base import (
     BENCHMARK_TOOL,
     RUN_TOOL,
-    array_bytes,
     benchmark_arguments,
-    call_arguments,
     first_line,
     read_benchmark,
+    write_call,
 )
-from rtmobile_iree.devices.contents import DECLARATION_KEY, count_outputs
+from rtmobile_iree.devices.contents import count_outputs
 from rtmobile_iree.devices.cores import choose_cores
 from rtmobile_iree.devices.probe import Description, State, read_description, read_state
 from rtmobile_iree.devices.runtime_tools import host_tools
 from rtmobile_iree.errors import DeviceError
-from rtmobile_iree.runtime import FUNCTION, read_reflection
+from rtmobile_iree.runtime import FUNCTION
 
 
 class Local:
@@ -37,6 +36,8 @@ class Local:
     """
 
     name = "local"
+    # IREE's name of what runs a module; None for the processor
+    driver: str | None = None
 
     def __init__(self, cores: str | None = None) -> None:
         self._cores: frozenset[int] | None = None
@@ -53,10 +54,9 @@ class Local:
         self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
     ) -> tuple[np.ndarray, ...]:
         """See `base.Device.run`."""
-        reflection = read_reflection(vmfb, function=function)
-        count = count_outputs(reflection.get(DECLARATION_KEY, ""))
+        count = count_outputs(vmfb, function)
         with tempfile.TemporaryDirectory(prefix="rtmobile-run-") as folder:
-            arguments = _call(Path(folder), vmfb, inputs, function, 1)
+            arguments = self._call(folder, vmfb, inputs, function, 1)
             paths = [Path(folder) / f"y{i}.npy" for i in range(count)]
             self._tool(RUN_TOOL, [*arguments, *(f"--output=@{path}" for path in paths)])
             return tuple(np.load(path) for path in paths)
@@ -73,7 +73,7 @@ class Local:
     ) -> dict[str, Any]:
         """See `base.Device.benchmark`."""
         with tempfile.TemporaryDirectory(prefix="rtmobile-run-") as folder:
-            arguments = _call(Path(folder), vmfb, inputs, function, threads)
+            arguments = self._call(folder, vmfb, inputs, function, threads)
             arguments += benchmark_arguments(repetitions, min_time_s)
             return read_benchmark(self._tool(BENCHMARK_TOOL, arguments), self.name)
 
@@ -85,6 +85,15 @@ class Local:
         """How it is now."""
         return read_state(_probe())
 
+    def environment(self) -> dict[str, str]:
+        """What the tools need in their environment besides."""
+        return {}
+
+    def _call(
+        self, folder: str, vmfb: bytes, inputs: Sequence[np.ndarray], function: str, threads: int
+    ) -> list[str]:
+        return write_call(Path(folder), vmfb, inputs, function, threads, self.driver)
+
     def _tool(self, name: str, arguments: Sequence[str]) -> str:
         cores = self._cores
         result = subprocess.run(
@@ -92,24 +101,13 @@ class Local:
             capture_output=True,
             text=True,
             check=False,
+            env=os.environ | self.environment(),
             preexec_fn=None if cores is None else lambda: os.sched_setaffinity(0, cores),
         )
         if result.returncode:
             told = first_line(result.stderr or result.stdout)
             raise DeviceError(f"{self.name}: {name} failed ({result.returncode}): {told}")
         return result.stdout
-
-
-def _call(
-    folder: Path, vmfb: bytes, inputs: Sequence[np.ndarray], function: str, threads: int
-) -> list[str]:
-    """Writes the module and its inputs into a folder; the tools' arguments."""
-    module = folder / "module.vmfb"
-    module.write_bytes(vmfb)
-    paths = [folder / f"x{i}.npy" for i in range(len(inputs))]
-    for path, array in zip(paths, inputs, strict=True):
-        path.write_bytes(array_bytes(array))
-    return call_arguments(str(module), [str(path) for path in paths], function, threads)
 
 
 def _probe() -> str:

@@ -16,15 +16,14 @@ import numpy as np
 from rtmobile_iree.devices.base import (
     BENCHMARK_TOOL,
     RUN_TOOL,
-    array_bytes,
-    call_arguments,
     first_line,
+    write_call,
 )
-from rtmobile_iree.devices.contents import DECLARATION_KEY, count_outputs
+from rtmobile_iree.devices.contents import count_outputs
 from rtmobile_iree.devices.emulator import find_emulator
 from rtmobile_iree.devices.runtime_tools import wheel_tools
 from rtmobile_iree.errors import DeviceError
-from rtmobile_iree.runtime import FUNCTION, read_reflection
+from rtmobile_iree.runtime import FUNCTION
 
 MACHINE = "aarch64"
 
@@ -52,10 +51,9 @@ class Qemu:
         self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
     ) -> tuple[np.ndarray, ...]:
         """See `base.Device.run`."""
-        reflection = read_reflection(vmfb, function=function)
-        count = count_outputs(reflection.get(DECLARATION_KEY, ""))
+        count = count_outputs(vmfb, function)
         with tempfile.TemporaryDirectory(prefix="rtmobile-qemu-") as folder:
-            arguments = _call(Path(folder), vmfb, inputs, function)
+            arguments = write_call(Path(folder), vmfb, inputs, function)
             paths = [Path(folder) / f"y{i}.npy" for i in range(count)]
             arguments += [f"--output=@{path}" for path in paths]
             result = self._emulator.run([self._tools / RUN_TOOL, *arguments])
@@ -97,7 +95,7 @@ class Qemu:
             DeviceError: the module failed, or there is no C compiler for the plugin that counts.
         """
         with tempfile.TemporaryDirectory(prefix="rtmobile-qemu-") as folder:
-            arguments = _call(Path(folder), vmfb, inputs, function)
+            arguments = write_call(Path(folder), vmfb, inputs, function)
 
             def count(number: int) -> int:
                 command = [str(self._tools / BENCHMARK_TOOL), *arguments]
@@ -105,13 +103,3 @@ class Qemu:
 
             once, twice = count(calls), count(2 * calls)
         return round((twice - once) / calls)
-
-
-def _call(folder: Path, vmfb: bytes, inputs: Sequence[np.ndarray], function: str) -> list[str]:
-    """Writes the module and its inputs into a folder; the tools' arguments."""
-    module = folder / "module.vmfb"
-    module.write_bytes(vmfb)
-    paths = [folder / f"x{i}.npy" for i in range(len(inputs))]
-    for path, array in zip(paths, inputs, strict=True):
-        path.write_bytes(array_bytes(array))
-    return call_arguments(str(module), [str(path) for path in paths], function)

@@ -17,12 +17,12 @@ from rtmobile_iree.devices.base import (
     read_array,
     read_benchmark,
 )
-from rtmobile_iree.devices.contents import DECLARATION_KEY, count_outputs
+from rtmobile_iree.devices.contents import count_outputs
 from rtmobile_iree.devices.cores import parse_cores
 from rtmobile_iree.devices.probe import Description, State
 from rtmobile_iree.devices.session import Session, Setup
 from rtmobile_iree.devices.transport import Transport
-from rtmobile_iree.runtime import FUNCTION, read_reflection
+from rtmobile_iree.runtime import FUNCTION
 
 
 class Remote:
@@ -59,8 +59,7 @@ class Remote:
         self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
     ) -> tuple[np.ndarray, ...]:
         """See `base.Device.run`."""
-        reflection = read_reflection(vmfb, function=function)
-        names = [f"y{i}.npy" for i in range(count_outputs(reflection.get(DECLARATION_KEY, "")))]
+        names = [f"y{i}.npy" for i in range(count_outputs(vmfb, function))]
         with self._session() as session:
             arguments = self._call(session, vmfb, inputs, function, 1)
             outputs = [f"--output=@{session.folder}/{name}" for name in names]

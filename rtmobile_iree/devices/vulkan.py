@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
 
-import numpy as np
-
-from rtmobile_iree.errors import DeviceError, InputError
-from rtmobile_iree.runtime import FUNCTION, VULKAN, Module
-from rtmobile_iree.vulkan import prepare
+from rtmobile_iree.devices.local import Local
+from rtmobile_iree.devices.probe import Description
+from rtmobile_iree.runtime import VULKAN
+from rtmobile_iree.vulkan import describe, environment, prepare
 
 
-class Vulkan:
+class Vulkan(Local):
     """See `base.Device`.
 
     Raises:
@@ -20,36 +18,17 @@ class Vulkan:
     """
 
     name = VULKAN
+    driver = VULKAN
 
     def __init__(self) -> None:
         prepare()
+        super().__init__()
 
-    def __enter__(self) -> Vulkan:
-        return self
+    def environment(self) -> dict[str, str]:
+        """See `Local.environment`: where the loader and its drivers are."""
+        return environment()
 
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def run(
-        self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
-    ) -> tuple[np.ndarray, ...]:
-        """See `base.Device.run`; `main` alone."""
-        if function != FUNCTION:
-            raise InputError(f"vulkan: runs {FUNCTION}, not {function}")
-        return Module(vmfb, VULKAN)(inputs)
-
-    def benchmark(
-        self,
-        vmfb: bytes,
-        inputs: Sequence[np.ndarray],
-        *,
-        repetitions: int,
-        threads: int = 1,
-        min_time_s: float = 0.2,
-        function: str = FUNCTION,
-    ) -> dict[str, Any]:
-        """Refused: lavapipe's time is no GPU's."""
-        raise DeviceError(
-            "vulkan: timing is not there yet, as lavapipe's time is no GPU's; time the module on "
-            "a GPU with iree-benchmark-module --device=vulkan"
-        )
+    def describe(self) -> Description:
+        """What it is: the Vulkan device beside the machine it is in."""
+        here = super().describe()
+        return replace(here, model=f"{describe()}", cpu=here.cpu)

@@ -12,8 +12,8 @@ from rtmobile_iree.passes.contraction import match_contraction
 from rtmobile_iree.passes.eliminate_dead_units import DEAD_UNITS
 from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.grouping import dense_group
-from rtmobile_iree.passes.lower import PACKED, read_packed
 from rtmobile_iree.passes.pack import VALUE_ERRORS
+from rtmobile_iree.passes.packed_ops import PACKED, read_packed
 from rtmobile_iree.passes.weights import walk
 from rtmobile_iree.report.encoding import MatrixReport, Report
 

@@ -14,7 +14,7 @@ from rtmobile_iree.kinds import KINDS, Kind
 from rtmobile_iree.passes.contraction import match_contraction
 from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.kernels.gates import live_gates
-from rtmobile_iree.passes.lower import PACKED, read_packed
+from rtmobile_iree.passes.packed_ops import PACKED, read_packed
 from rtmobile_iree.passes.weights import walk
 
 

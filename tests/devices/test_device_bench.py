@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from rtmobile_iree import cli
-from rtmobile_iree.bench import device as device_bench
-from rtmobile_iree.bench.device import run_device_bench
-from rtmobile_iree.bench.device_results import Case, DeviceSettings
-from rtmobile_iree.bench.journal import Journal
+from rtmobile_iree.bench.devices import rounds
+from rtmobile_iree.bench.devices.journal import Journal
+from rtmobile_iree.bench.devices.results import Case, DeviceSettings
+from rtmobile_iree.bench.devices.rounds import run_device_bench
 from rtmobile_iree.devices import get_device
-from rtmobile_iree.devices.contents import count_outputs, read_contents
+from rtmobile_iree.devices.contents import declared_outputs, read_contents
 from rtmobile_iree.devices.local import Local
 from rtmobile_iree.devices.probe import State
 from rtmobile_iree.errors import DeviceError, InputError
@@ -76,7 +76,7 @@ def test_wrong_outputs_are_not_timed(case, cache):
 
 def test_a_round_waits_until_it_is_cool(case, cache, monkeypatch):
     slept: list[float] = []
-    monkeypatch.setattr(device_bench.time, "sleep", slept.append)
+    monkeypatch.setattr(rounds.time, "sleep", slept.append)
     settings = DeviceSettings(rounds=2, samples=1, sample_s=0.01, cool_down_s=2.0)
     # before and after round 1, then the looks before round 2: 43 is the limit
     device = Heated(40.0, 60.0, 55.0, 44.0, 43.0, 50.0)
@@ -122,10 +122,10 @@ def test_what_a_module_says_of_itself(contents):
 
 
 def test_counting_outputs():
-    assert count_outputs("sync func @main(%input0: i32) -> ()") == 0
-    assert count_outputs("sync func @main(%a: i32) -> (%output0: i32, %output1: f32)") == 2
+    assert declared_outputs("sync func @main(%input0: i32) -> ()") == 0
+    assert declared_outputs("sync func @main(%a: i32) -> (%output0: i32, %output1: f32)") == 2
     with pytest.raises(InputError, match=r"iree\.abi\.declaration"):
-        count_outputs("")
+        declared_outputs("")
 
 
 @pytest.mark.parametrize("text", ["", "phone", "ssh", "ssh:", "adb:", "local:1"])

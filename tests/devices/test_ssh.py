@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rtmobile_iree.bench.device import run_device_bench
-from rtmobile_iree.bench.device_results import Case, DeviceSettings
+from rtmobile_iree.bench.devices.results import Case, DeviceSettings
+from rtmobile_iree.bench.devices.rounds import run_device_bench
 from rtmobile_iree.devices import get_device
 from rtmobile_iree.devices.session import Session, Setup
 from rtmobile_iree.devices.ssh import Ssh

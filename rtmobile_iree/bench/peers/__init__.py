@@ -17,20 +17,21 @@ import numpy as np
 from rtmobile_iree.bench.peers.registry import (
     ALL,
     CONTENDERS,
-    DEFAULT_PEERS,
+    LOCAL,
     OURS,
     PEERS,
     Peer,
     absent_peers,
     check_names,
     check_peers,
+    default_peers,
     missing_packages,
 )
 
 __all__ = [
     "ALL",
     "CONTENDERS",
-    "DEFAULT_PEERS",
+    "LOCAL",
     "OURS",
     "PEERS",
     "Contender",
@@ -39,6 +40,7 @@ __all__ = [
     "absent_peers",
     "check_names",
     "check_peers",
+    "default_peers",
     "make_contender",
     "missing_packages",
 ]
@@ -58,6 +60,8 @@ class Task:
         steps: time steps of a call.
         threads: threads it may use.
         vmfb: file of the compiled program, for `rtmobile` alone.
+        device: where it runs, "local" or "vulkan".
+        target: what programs are compiled for.
     """
 
     contender: str
@@ -69,6 +73,8 @@ class Task:
     steps: int
     threads: int
     vmfb: str | None = None
+    device: str = LOCAL
+    target: str = "host"
 
     def to_json(self) -> str:
         return json.dumps(asdict(self))

@@ -15,16 +15,20 @@ from rtmobile_iree.bench.peers.iree_peer import DENSE_FLAGS, CompiledModule, run
 
 
 class IreeGatherPeer:
-    """The faster order of the weights in memory."""
+    """The faster order of the weights in memory.
 
-    def __init__(self, task: Task) -> None:
+    Args:
+        flags: for iree-compile.
+    """
+
+    def __init__(self, task: Task, flags: Sequence[str] = DENSE_FLAGS) -> None:
         gru, (x, _) = gru_task(task), task.input_arrays()
         modules = {}
         for order in ORDERS:
             source = Path(task.folder) / f"{order}.mlir"
             source.write_text(gather_module(gru, x.shape, order))
             vmfb = source.with_suffix(".vmfb")
-            run_tool("iree-compile", [str(source), *DENSE_FLAGS, "-o", str(vmfb)])
+            run_tool("iree-compile", [str(source), *flags, "-o", str(vmfb)])
             modules[order] = CompiledModule(vmfb, task)
         times = {o: min(m.times_us(TRIAL_ROUNDS, TRIAL_SAMPLE_S)) for o, m in modules.items()}
         best = min(times, key=times.__getitem__)

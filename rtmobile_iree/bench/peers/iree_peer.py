@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import fx
 
-from rtmobile_iree.bench.peers import Task
+from rtmobile_iree.bench.peers import LOCAL, Task
 from rtmobile_iree.bench.peers.torch_peer import task_module
 from rtmobile_iree.devices.base import (
     BENCHMARK_TOOL,
@@ -27,7 +28,9 @@ from rtmobile_iree.devices.base import (
     call_arguments,
 )
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.runtime import VULKAN
 from rtmobile_iree.targets import CPU_FLAGS
+from rtmobile_iree.vulkan import environment
 
 # ops that make a file ours or torch-mlir's
 FOREIGN = ("bspc.", "torch.", "torch_c.")
@@ -58,19 +61,22 @@ class CompiledModule:
 
     def __init__(self, vmfb: Path, task: Task, function: str = "main") -> None:
         self._vmfb, self._task = vmfb, task
-        self._arguments = call_arguments(str(vmfb), task.inputs, function, task.threads)
+        driver = None if task.device == LOCAL else task.device
+        self._arguments = call_arguments(str(vmfb), task.inputs, function, task.threads, driver)
+        self._environment = environment() if driver == VULKAN else {}
 
     def outputs(self) -> Sequence[np.ndarray]:
         """Runs the file with iree-run-module, as a user would."""
         paths = [
             Path(self._task.folder) / f"output-{i}.npy" for i in range(len(self._task.expected))
         ]
-        run_tool(RUN_TOOL, [*self._arguments, *(f"--output=@{path}" for path in paths)])
+        arguments = [*self._arguments, *(f"--output=@{path}" for path in paths)]
+        run_tool(RUN_TOOL, arguments, self._environment)
         return [np.load(path) for path in paths]
 
     def times_us(self, samples: int, sample_s: float) -> list[float]:
         options = benchmark_arguments(samples, sample_s)
-        text = run_tool(BENCHMARK_TOOL, [*self._arguments, *options])
+        text = run_tool(BENCHMARK_TOOL, [*self._arguments, *options], self._environment)
         return sample_times_us(json.loads(text))
 
 
@@ -83,13 +89,18 @@ def sample_times_us(result: dict[str, Any]) -> list[float]:
     ]
 
 
-def run_tool(tool: str, arguments: list[str]) -> str:
+def run_tool(tool: str, arguments: list[str], environment: Mapping[str, str] | None = None) -> str:
     """What one of IREE's tools prints.
+
+    Args:
+        environment: variables it gets besides.
 
     Raises:
         InputError: it failed.
     """
-    result = subprocess.run([find_tool(tool), *arguments], capture_output=True, text=True)
+    variables = os.environ | dict(environment or {})
+    command = [str(find_tool(tool)), *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, env=variables)
     if result.returncode:
         lines = (result.stderr or result.stdout).strip().splitlines()
         raise InputError(

@@ -13,6 +13,7 @@ OURS = "rtmobile"
 # asks for every peer; those that are not installed are told, and are no error
 ALL = "all"
 
+LOCAL, VULKAN = "local", "vulkan"
 DENSE, BSP = "dense", "BSP"
 F32, INT8 = "f32", "int8"
 # Greatest absolute difference from PyTorch in f32. Sums in another order differ by about 1e-6, and
@@ -40,6 +41,7 @@ class Peer:
         pattern: "dense" for the unpruned model; "BSP" for the zeros our programs have; "8x8" for
             as many weights kept in square blocks, for engines that only profit from those.
         threads: most threads it can use; None for any number.
+        device: where it runs: this machine's processor, or its Vulkan.
     """
 
     module: str
@@ -51,6 +53,7 @@ class Peer:
     values: str = F32
     pattern: str = DENSE
     threads: int | None = None
+    device: str = LOCAL
 
     @property
     def is_dense(self) -> bool:
@@ -75,6 +78,18 @@ def _litert(
         values,
         pattern,
         threads,
+    )
+
+
+def _vulkan(class_name: str, pattern: str) -> Peer:
+    return Peer(
+        "iree_vulkan_peer",
+        class_name,
+        ("iree.compiler", "torch_mlir"),
+        "IREE",
+        "iree-base-compiler",
+        pattern=pattern,
+        device=VULKAN,
     )
 
 
@@ -155,6 +170,9 @@ PEERS = {
     "litert-int8": _litert("LiteRtInt8Peer", INT8),
     "litert-sparse": _litert("LiteRtSparsePeer", F32, "8x8", 1),
     "litert-sparse-int8": _litert("LiteRtSparseInt8Peer", INT8, "16x16", 1),
+    "iree-vulkan": _vulkan("IreeVulkanPeer", DENSE),
+    "iree-vulkan-zeros": _vulkan("IreeVulkanPeer", BSP),
+    "iree-vulkan-gather": _vulkan("IreeVulkanGatherPeer", BSP),
 }
 DEFAULT_PEERS = ("torch", "onnxruntime", "iree-dense")
 CONTENDERS = {
@@ -166,6 +184,16 @@ CONTENDERS = {
 def runs_dense(contender: str) -> bool:
     """Whether a contender takes zeros for numbers like others; ours does not."""
     return contender in PEERS and PEERS[contender].is_dense
+
+
+def device_peers(device: str) -> tuple[str, ...]:
+    """Those that run on a device."""
+    return tuple(name for name, peer in PEERS.items() if peer.device == device)
+
+
+def default_peers(device: str) -> tuple[str, ...]:
+    """Those that a benchmark takes where none are named."""
+    return DEFAULT_PEERS if device == LOCAL else device_peers(device)
 
 
 def check_peers(names: Sequence[str]) -> None:
@@ -180,11 +208,16 @@ def check_peers(names: Sequence[str]) -> None:
             raise InputError(f"peer {name!r} {missing}")
 
 
-def check_names(names: Sequence[str]) -> None:
-    """Raises an `InputError` for an unknown peer."""
+def check_names(names: Sequence[str], device: str = LOCAL) -> None:
+    """Raises an `InputError` for an unknown peer, or one that does not run on a device."""
+    known = ", ".join(device_peers(device))
     for name in names:
         if name not in PEERS:
-            raise InputError(f"peer {name!r} is not known; use some of: {', '.join(PEERS)}; or all")
+            raise InputError(f"peer {name!r} is not known; use some of: {known}; or all")
+        if PEERS[name].device != device:
+            raise InputError(
+                f"peer {name} runs on --device {PEERS[name].device}; on {device}, use {known}"
+            )
 
 
 def absent_peers(names: Sequence[str], model: str) -> dict[str, str]:
@@ -196,7 +229,7 @@ def absent_peers(names: Sequence[str], model: str) -> dict[str, str]:
 
 def _cannot_read(name: str, kind: str) -> str | None:
     """Why a peer cannot run any file of a kind."""
-    if kind == ".mlir" and name != "iree-dense":
+    if kind == ".mlir" and name not in ("iree-dense", "iree-vulkan"):
         return "it does not read MLIR"
     if kind == ".pt2" and PEERS[name].block:
         return "it wants square blocks, and a file keeps the zeros it has"

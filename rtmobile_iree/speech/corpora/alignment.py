@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import csv
 import functools
+import re
+import tempfile
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pocketsphinx
@@ -33,31 +36,23 @@ class AlignmentError(InputError):
 
 
 @functools.cache
-def decoder() -> pocketsphinx.Decoder:
-    """One for each process; the words the dictionary lacks are added to it.
-
-    Pruning of hypotheses is all but off: the search is over one sentence, and small.
-    """
-    found = pocketsphinx.Decoder(
-        samprate=RATE_HZ,
-        loglevel="FATAL",
-        lm=None,
-        bestpath=False,
-        silprob=0.1,
-        beam=1e-100,
-        wbeam=1e-100,
-        pbeam=1e-100,
-    )
-    table = resources.files("rtmobile_iree.speech.corpora") / "words.tsv"
-    lines = [line for line in table.read_text().splitlines() if not line.startswith("#")]
+def pronunciations() -> dict[str, list[str]]:
+    """Word -> its phones, in each way it is said: pocketsphinx's dictionary, and words it lacks."""
+    found: dict[str, list[str]] = {}
+    theirs = Path(pocketsphinx.get_model_path()) / "en-us/cmudict-en-us.dict"
+    for line in theirs.read_text().splitlines():
+        word, phones = line.split(maxsplit=1)
+        found.setdefault(re.sub(r"\(\d+\)$", "", word), []).append(phones)
+    ours = resources.files("rtmobile_iree.speech.corpora") / "words.tsv"
+    lines = [line for line in ours.read_text().splitlines() if not line.startswith("#")]
     for word, phones in csv.reader(lines, delimiter="\t"):
-        found.add_word(word, phones, True)
+        found.setdefault(word, []).append(phones)
     return found
 
 
 def unknown_words(words: Words) -> list[str]:
     """Those without a pronunciation, in order."""
-    return [word for word in dict.fromkeys(words) if decoder().lookup_word(word) is None]
+    return [word for word in dict.fromkeys(words) if word not in pronunciations()]
 
 
 def align(samples: np.ndarray, words: Words, worst_score: float = WORST_SCORE) -> Times:
@@ -95,9 +90,36 @@ def _padded(samples: np.ndarray) -> bytes:
     return (np.clip(whole, -1, 1 - 2**-15) * 32768).astype("<i2").tobytes()
 
 
+def _decoder(words: Words) -> pocketsphinx.Decoder:
+    """A fresh one for each sentence, 40 ms, with its words alone: what a decoder heard before
+    moves its next labels by a frame now and then.
+
+    Pruning of hypotheses is all but off: the search is over one sentence, and small.
+    """
+    lines = [
+        f"{word}({number}) {phones}" if number > 1 else f"{word} {phones}"
+        for word in sorted(set(words))
+        for number, phones in enumerate(pronunciations()[word], 1)
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".dict") as dictionary:
+        dictionary.write("\n".join(lines) + "\n")
+        dictionary.flush()
+        return pocketsphinx.Decoder(
+            samprate=RATE_HZ,
+            loglevel="FATAL",
+            lm=None,
+            dict=dictionary.name,
+            bestpath=False,
+            silprob=0.1,
+            beam=1e-100,
+            wbeam=1e-100,
+            pbeam=1e-100,
+        )
+
+
 def _search(sound: bytes, words: Words) -> list[pocketsphinx.AlignmentEntry]:
     """Phones of the alignment; the second pass must not begin where the first found nothing."""
-    search = decoder()
+    search = _decoder(words)
     search.set_align_text(" ".join(words))
     _feed(search, sound)
     if search.hyp() is None:

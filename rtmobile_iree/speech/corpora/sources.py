@@ -41,9 +41,7 @@ def debian_folder(cache: Path | None = None) -> Path:
         InputError: no apt-get here, or the packages cannot be had.
     """
     cache = cache or cache_folder()
-    # a version that needs other packages does not take an older one's folder
-    key = hashlib.sha256(" ".join(PACKAGES).encode()).hexdigest()[:8]
-    folder = cache / f"speech-{key}"
+    folder = cache / folder_name()
     if folder.is_dir():
         return folder
     cache.mkdir(parents=True, exist_ok=True)
@@ -52,6 +50,11 @@ def debian_folder(cache: Path | None = None) -> Path:
         _unpack(unpacked)
         os.replace(unpacked, folder)
     return folder
+
+
+def folder_name() -> str:
+    """Another one in a version that needs other packages."""
+    return f"speech-{hashlib.sha256(' '.join(PACKAGES).encode()).hexdigest()[:8]}"
 
 
 def transcripts(folder: Path) -> dict[str, str]:

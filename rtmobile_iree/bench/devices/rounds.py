@@ -18,8 +18,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from rtmobile_iree.bench.device_results import Case, CaseResult, DeviceResults, DeviceSettings
-from rtmobile_iree.bench.journal import Journal
+from rtmobile_iree.bench.devices.journal import Journal
+from rtmobile_iree.bench.devices.results import Case, CaseResult, DeviceResults, DeviceSettings
 from rtmobile_iree.bench.machine import versions
 from rtmobile_iree.bench.peers.iree_peer import sample_times_us
 from rtmobile_iree.devices.base import Device

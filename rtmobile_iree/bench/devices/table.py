@@ -7,7 +7,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from rtmobile_iree.bench.device_results import CaseResult, DeviceResults
+from rtmobile_iree.bench.devices.results import CaseResult, DeviceResults
 from rtmobile_iree.bench.table import microseconds
 from rtmobile_iree.devices.probe import State
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rtmobile_iree.bench.device import Progress
-from rtmobile_iree.bench.device_results import Case
+from rtmobile_iree.bench.devices.results import Case
+from rtmobile_iree.bench.devices.rounds import Progress
 from rtmobile_iree.bench.files import file_inputs, is_file
 from rtmobile_iree.bench.models import make_variant, write_reference
 from rtmobile_iree.bench.peers.registry import tolerance

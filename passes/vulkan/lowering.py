@@ -1,0 +1,119 @@
+"""From packed ops to kernels and dispatches: which kernel a stack gets, buffers, workgroups."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch
+from rtmobile_iree.passes.packed_ops import (
+    read_packed,
+    replace_chain,
+    replace_matmul,
+    stack_inputs,
+    stack_results,
+)
+from rtmobile_iree.passes.vulkan.dispatch import pool_buffers, spirv, workgroup_size
+from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.lanes import LanePool
+from rtmobile_iree.passes.vulkan.matmul import MatmulKernel, plan_matmul, workgroups
+from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, ScanKernel, ScanPlan, plan_scan
+from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
+from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
+from torch_mlir import ir
+
+from rtmobile_iree.errors import CompileError
+from rtmobile_iree.schedule import PER_STEP, PERSISTENT, GpuSchedule
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """Lowers ops of one module; `block`: where kernels go. Others: see `LowerVulkanPass`."""
+
+    block: ir.Block
+    schedule: GpuSchedule
+    shared_bytes: int
+    storage_f16: bool
+    activation_error: float
+
+    def stack(self, chain: Sequence[ir.Operation], kind: str, name: str) -> None:
+        """Replaces a stack of layers.
+
+        Raises:
+            CompileError: values that the target cannot store, or of several types; a persistent
+                kernel is asked for and does not fit.
+        """
+        stack = read_stack(chain, kind, self.storage_f16)
+        pool = LanePool(stack.values)
+        plan = plan_scan(pool, stack)
+        fits = plan.shared_bytes <= self.shared_bytes
+        if self.schedule.kernel == PERSISTENT and not fits:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: {len(chain)} layers of {stack.hidden} units "
+                f"need {plan.shared_bytes:,} bytes of shared memory for a persistent kernel, and "
+                f"the target has {self.shared_bytes:,}; use gpu_kernel {PER_STEP}"
+            )
+        if fits and self.schedule.kernel != PER_STEP:
+            self._persistent(stack, plan, pool, name)
+        else:
+            emit = self._emitter(1)
+            StepLowering(self.block, self.schedule, self.shared_bytes, emit, stack, name).run()
+
+    def matmul(self, op: ir.Operation, name: str) -> None:
+        """Replaces a linear layer.
+
+        Raises:
+            CompileError: values that the target cannot store.
+        """
+        (packed,) = read_packed(op)
+        pool = LanePool(value_type(op, [packed], self.storage_f16))
+        lanes = plan_matmul(pool, packed)
+        outputs, inputs = packed.shape
+        tile = self.schedule.vector_tile
+        e = self._emitter(workgroup_size(lanes.count, self.schedule.step_threads))
+        buffers = pool_buffers(pool)
+        bindings = [
+            Binding(e.f32, inputs, 0, True),
+            *buffers.bindings(),
+            Binding(e.f32, outputs, 0, False),
+        ]
+
+        def body(vectors: ir.Value, bound: Sequence[ir.Value]) -> None:
+            x, *constants, y = bound
+            inside = buffers.inside(constants)
+            MatmulKernel(e, lanes, outputs, inside, x, y, vectors, tile).body()
+
+        count = workgroups(lanes, e.workgroup_size, tile)
+        define_kernel(self.block, name, bindings, body, count, spirv(e.workgroup_size))
+        replace_matmul(op, name, buffers.arrays)
+
+    def _emitter(self, threads: int) -> ThreadEmitter:
+        return ThreadEmitter(1, self.activation_error, threads, self.schedule.unroll)
+
+    def _persistent(self, stack: Stack, plan: ScanPlan, pool: LanePool, name: str) -> None:
+        e = self._emitter(workgroup_size(plan.threads, self.schedule.threads))
+        constants, inputs = pool_buffers(pool), stack_inputs(stack.chain)
+        sizes = [stack.rows * stack.batch * size for size in stack.sizes]
+        bindings = [
+            Binding(e.f32, stack.batch * stack.inputs, 0, True),
+            *(Binding(e.f32, 0, size, True) for size in sizes),
+            *constants.bindings(),
+            Binding(e.f32, stack.batch * stack.outputs, 0, False),
+            *(Binding(e.f32, 0, size, False) for size in sizes),
+        ]
+
+        def body(steps: ir.Value, bound: Sequence[ir.Value]) -> None:
+            first = len(inputs)
+            inside = constants.inside(bound[first : first + constants.count])
+            y, *states = bound[first + constants.count :]
+            own = ScanBuffers(bound[0], y, bound[1:first], states)
+            ScanKernel(e, plan, inside, own, steps).body()
+
+        def count(_: ir.Value) -> tuple[ir.Value, ir.Value]:
+            return e.index(stack.batch), e.index(1)
+
+        define_kernel(self.block, name, bindings, body, count, spirv(e.workgroup_size))
+        with ir.InsertionPoint(stack.chain[-1]):
+            steps, results = stack_results(stack.chain)
+            call = dispatch(name, steps, [*inputs, *constants.values()], results)
+        replace_chain(stack.chain, call.results)

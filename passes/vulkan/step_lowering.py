@@ -1,0 +1,137 @@
+"""A stack's kernels of one step (see `per_step`), and the loop of dispatches around them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
+from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs
+from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
+from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.lanes import LanePool
+from rtmobile_iree.passes.vulkan.per_step import StepKernel
+from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
+from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.step_loop import Carried, emit_loop
+from rtmobile_iree.passes.vulkan.step_plan import StepPlan, plan_steps
+from rtmobile_iree.passes.vulkan.step_state import StepBuffers
+from torch_mlir import ir
+
+from rtmobile_iree.schedule import GpuSchedule
+
+
+@dataclass(frozen=True)
+class StepLowering:
+    """Lowers one stack.
+
+    Attributes:
+        block: where kernels go.
+        shared_bytes: shared memory a workgroup may have.
+        emit: an emitter; each kernel's has the workgroup's size.
+        name: what the kernels' names begin with.
+    """
+
+    block: ir.Block
+    schedule: GpuSchedule
+    shared_bytes: int
+    emit: ThreadEmitter
+    stack: Stack
+    name: str
+
+    def run(self) -> None:
+        """Replaces the stack's ops."""
+        stack, schedule = self.stack, self.schedule
+        pool = LanePool(stack.values)
+        plan = plan_steps(pool, stack, schedule.units, schedule.staged, self.shared_bytes)
+        constants, others = pool_buffers(pool), None
+        self._define_step(plan, constants)
+        if stack.projected:
+            pool = LanePool(stack.values)
+            project = plan_project(pool, stack.layers)
+            others = pool_buffers(pool)
+            self._define_project(plan, project, others)
+        with ir.InsertionPoint(stack.chain[-1]):
+            x = stack_inputs(stack.chain)[0]
+            fixed = [x, *constants.values()]
+            fixed_others = others.values() if others else []
+
+            def call(d: ir.Value, steps: ir.Value, changed: Carried) -> Carried:
+                results = self._call("step", (d, steps), fixed, changed)
+                if not fixed_others:
+                    return results
+                h, y, units, *cells = results
+                read = [units[0], *fixed_others]
+                return [*self._call("project", (d, steps), read, [h, y]), units, *cells]
+
+            results = emit_loop(stack, call)
+        replace_chain(stack.chain, results)
+
+    def _call(
+        self,
+        kernel: str,
+        place: tuple[ir.Value, ir.Value],
+        arguments: Sequence[ir.Value],
+        changed: Carried,
+    ) -> Carried:
+        """One dispatch; `place`: d and T."""
+        d, steps = place
+        made = dispatch(f"{self.name}_{kernel}", steps, arguments, [], changed, [d])
+        return [(value, dims) for value, (_, dims) in zip(made.results, changed, strict=True)]
+
+    def _define_step(self, plan: StepPlan, constants: PoolBuffers) -> None:
+        stack = self.stack
+        work = max(plan.lanes, plan.units)
+        e = self._emitter(work)
+        bindings = [
+            Binding(e.f32, stack.batch * stack.inputs, 0, True),
+            *constants.bindings(),
+            *self._changed(),
+        ]
+
+        def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
+            inside = constants.inside(bound[1 : 1 + constants.count])
+            h, y, *others = bound[1 + constants.count :]
+            units = others.pop(0) if stack.projected else None
+            own = StepBuffers(bound[0], h, y, others, units)
+            StepKernel(e, plan, inside, own, steps, d).body()
+
+        self._define("step", e, bindings, body, plan.groups)
+
+    def _define_project(self, plan: StepPlan, project: ProjectPlan, constants: PoolBuffers) -> None:
+        e = self._emitter(project.lanes)
+        h, y, units, *_ = self._changed()
+        bindings = [replace(units, read_only=True), *constants.bindings(), h, y]
+
+        def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
+            units, *inner, h, y = bound
+            own = StepBuffers(units, h, y, (), units)
+            ProjectKernel(e, plan, project, constants.inside(inner), own, steps, d).body()
+
+        self._define("project", e, bindings, body, -(-project.lanes // e.workgroup_size))
+
+    def _define(
+        self, kernel: str, e: ThreadEmitter, bindings: Sequence[Binding], body: Body, groups: int
+    ) -> None:
+        """A kernel of so many workgroups for each layer and batch entry, with T and d."""
+        stack = self.stack
+
+        def count(_: ir.Value) -> tuple[ir.Value, ir.Value]:
+            return e.index(groups), e.index(len(stack.layers) * stack.batch)
+
+        size = spirv(e.workgroup_size)
+        define_kernel(self.block, f"{self.name}_{kernel}", bindings, body, count, size, constants=2)
+
+    def _emitter(self, work: int) -> ThreadEmitter:
+        return replace(self.emit, workgroup_size=workgroup_size(work, self.schedule.step_threads))
+
+    def _changed(self) -> list[Binding]:
+        """What kernels change in place: h, y, units where there is a projection, cells."""
+        stack, f32 = self.stack, self.emit.f32
+        sizes = [stack.rows * stack.batch * size for size in stack.sizes[1:]]
+        units = [stack.rows * stack.batch * stack.hidden] if stack.projected else []
+        return [
+            Binding(f32, 0, 2 * stack.rows * stack.batch * stack.outputs, False),
+            Binding(f32, stack.batch * stack.outputs, 0, False),
+            *(Binding(f32, 0, size, False) for size in (*units, *sizes)),
+        ]

@@ -1,0 +1,132 @@
+"""`python -m rtmobile_iree.gpu_cost.table`: an ESTIMATE of Table II's GPU column, on Adreno 640."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from rtmobile_iree.bench.machine import versions
+from rtmobile_iree.bench.models import parse_rate
+from rtmobile_iree.cli.common import console, err
+from rtmobile_iree.files import write_atomically
+from rtmobile_iree.gpu_cost.estimate import Estimate, estimate
+from rtmobile_iree.gpu_cost.report import notes, summary_fields
+from rtmobile_iree.models import paper_gru
+from rtmobile_iree.options import Options
+from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow
+from rtmobile_iree.prune import prune
+from rtmobile_iree.targets import GpuTarget, get_target
+
+TARGET = "adreno-640"
+VALUES = ("f32", "f16")
+
+
+@dataclass(frozen=True)
+class TableRow:
+    """Ours at one rate and value type, for one step and for a frame."""
+
+    paper: PaperRow
+    values: str
+    estimates: tuple[Estimate, ...]
+
+    @property
+    def frame(self) -> Estimate:
+        return next(each for each in self.estimates if each.steps == FRAME_STEPS)
+
+    @property
+    def is_within(self) -> bool:
+        """Not above the paper's GPU time."""
+        return self.frame.us <= self.paper.gpu_us
+
+    def to_fields(self) -> dict[str, Any]:
+        return {
+            "compression": self.paper.compression,
+            "rate": self.paper.rate,
+            "values": self.values,
+            "paper_gpu_us": self.paper.gpu_us,
+            "within_paper_gpu": self.is_within,
+            "estimates": [summary_fields(each) for each in self.estimates],
+        }
+
+
+def make_rows(rows: Sequence[PaperRow], values: Sequence[str]) -> list[TableRow]:
+    """Estimates of the paper's model at these rates and value types."""
+    target = get_target(TARGET)
+    assert isinstance(target, GpuTarget)
+    found = []
+    with err.status("starting") as status:
+        for paper in rows:
+            for kind in values:
+                status.update(f"{paper.rate}, {kind}")
+                module = paper_gru()
+                if paper.compression > 1:
+                    columns, kept = parse_rate(paper.rate)
+                    prune(module, column_rate=columns, row_rate=kept)
+                inputs, options = module.example_inputs(), Options(kind)
+                made, _ = estimate(module, inputs, target, (1, FRAME_STEPS), options)
+                found.append(TableRow(paper, kind, made))
+    return found
+
+
+def to_table(rows: Sequence[TableRow]) -> Table:
+    """A line a rate: the paper's time, and ours with each type of values."""
+    kinds = list(dict.fromkeys(row.values for row in rows))
+    table = Table(
+        title=f"ESTIMATE, not measured: us a frame of {FRAME_STEPS} steps (bytes alone) on {TARGET}"
+    )
+    for heading in ("compression", "rate", "paper, GPU", *kinds, "dispatches", "barriers"):
+        table.add_column(heading, justify="right")
+    for paper in dict.fromkeys(row.paper for row in rows):
+        ours = {row.values: row for row in rows if row.paper == paper}
+        total = ours[kinds[0]].frame.totals
+        table.add_row(
+            str(paper.compression), paper.rate, f"{paper.gpu_us:,.0f}",
+            *(_cell(ours[kind]) for kind in kinds), str(total.dispatches), str(total.barriers),
+        )  # fmt: skip
+    return table
+
+
+def _cell(row: TableRow) -> str:
+    text = f"{row.frame.us:,.0f} ({row.frame.least_us:,.0f})"
+    return text if row.is_within else f"[red]{text} above[/]"
+
+
+def to_json(rows: Sequence[TableRow]) -> str:
+    fields = {
+        "schema": 1,
+        "kind": "ESTIMATE",
+        "model": "rtmobile_iree.models:paper_gru",
+        "paper": "arXiv 2002.11474, Table II, GPU time of a frame (30 steps)",
+        "gpu": TARGET,
+        "notes": notes(rows[0].frame, ()),
+        "versions": versions(),
+        "rows": [row.to_fields() for row in rows],
+    }
+    return json.dumps(fields, indent=2, allow_nan=False) + "\n"
+
+
+def main(
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write it here.")] = None,
+    rates: Annotated[str | None, typer.Option(help="Some of the ten, with commas.")] = None,
+    values: Annotated[str, typer.Option(help="Types of values, with commas.")] = ",".join(VALUES),
+) -> None:
+    """Estimates the paper's ten rates on an Adreno 640."""
+    chosen = [row for row in TABLE_2 if rates is None or row.rate in rates.split(",")]
+    if not chosen:
+        raise typer.BadParameter(f"--rates {rates}: use {', '.join(row.rate for row in TABLE_2)}")
+    rows = make_rows(chosen, values.split(","))
+    console().print(to_table(rows))
+    for line in notes(rows[0].frame, ()):
+        console().print(line, highlight=False)
+    if json_file is not None:
+        write_atomically(json_file, to_json(rows).encode())
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,43 @@
+"""RTMobile's Table II (arXiv 2002.11474): what ours is compared with.
+
+A GRU of 2 layers of 1024 units, 40 inputs, on a Galaxy S10 (Snapdragon 855: CPU Kryo 485, GPU
+Adreno 640). A frame is 0.58 GOP dense: 2 operations for each of 9.6 M weights and 30 time steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FRAME_STEPS = 30
+
+
+@dataclass(frozen=True)
+class PaperRow:
+    """A row of Table II.
+
+    Attributes:
+        compression: rate.
+        rate: how it is reached, column rate x row rate.
+        gop: billions of operations of a frame.
+        gpu_us, cpu_us: microseconds of a frame on the phone's GPU and CPU.
+    """
+
+    compression: int
+    rate: str
+    gop: float
+    gpu_us: float
+    cpu_us: float
+
+
+TABLE_2 = (
+    PaperRow(1, "1x1", 0.5800, 3590.12, 7130.00),
+    PaperRow(10, "10x1", 0.0580, 495.26, 1210.20),
+    PaperRow(19, "16x1.25", 0.0330, 304.11, 709.33),
+    PaperRow(29, "16x2", 0.0207, 233.89, 464.73),
+    PaperRow(43, "16x5", 0.0143, 186.05, 344.77),
+    PaperRow(80, "20x8", 0.0080, 130.00, 218.01),
+    PaperRow(103, "16x16", 0.0060, 109.76, 202.72),
+    PaperRow(153, "20x10", 0.0039, 97.11, 170.74),
+    PaperRow(245, "20x16", 0.0028, 81.64, 151.28),
+    PaperRow(301, "20x20", 0.0020, 79.13, 145.93),
+)
