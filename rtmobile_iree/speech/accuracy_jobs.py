@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 
 import torch
@@ -83,14 +82,21 @@ def dense_job(seed: int) -> Job:
 
 
 def jobs_of(seeds: int) -> list[Job]:
-    """All runs, the most telling first."""
-    others = [method for method in METHODS if method != "admm"]
-    order = [dense_job(0), *_jobs("admm", 0)]
-    order += [job for method in others for job in _jobs(method, 0)]
-    for seed in range(1, seeds):
-        order += [dense_job(seed), *_jobs("admm", seed)]
-    order += [job for s, method in product(range(1, seeds), others) for job in _jobs(method, s)]
-    return order
+    """All runs, the most telling first: one seed of ADMM and what it is compared with at the lowest
+    rate, the dense models' spread, the rest of that seed, then the other seeds."""
+    dense = [dense_job(seed) for seed in range(seeds)]
+    admm = [list(_jobs("admm", seed)) for seed in range(seeds)]
+    others = [_compared(seed) for seed in range(seeds)]
+    order = [dense[0], *admm[0], *others[0][:2], *dense[1:], *others[0][2:]]
+    order += [job for chains in admm[1:] for job in chains]
+    return order + [job for compared in others[1:] for job in compared]
+
+
+def _compared(seed: int) -> list[Job]:
+    """Runs of the other methods, rate by rate where they are single."""
+    single = (list(_jobs(method, seed)) for method in METHODS if method not in CHAINED)
+    by_rate = [job for jobs in zip(*single, strict=True) for job in jobs]
+    return [*by_rate[:2], *_jobs("rows-columns", seed), *by_rate[2:]]
 
 
 def _jobs(method: Method, seed: int) -> Iterator[Job]:

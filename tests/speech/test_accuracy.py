@@ -40,7 +40,9 @@ def test_every_cell_once_and_the_most_telling_first():
     assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
     assert keys[0] == ("dense", 1, 1, 0)
     assert [key[0] for key in keys[1:10]] == ["admm"] * 9
-    assert all(key[3] == 0 for key in keys[: 1 + 9 * len(METHODS)])
+    assert {key[:3] for key in keys[10:12]} == {(m, 10, 1) for m in ("one-shot", "unstructured")}
+    assert keys[12:14] == [("dense", 1, 1, 1), ("dense", 1, 1, 2)]
+    assert all(key[3] == 0 for key in keys[14 : 3 + 9 * len(METHODS)])
     assert set(PAPER) == set(RATES)
     folders = [job.folder(Path("work")) for job in jobs_of(3)]
     assert len(set(folders)) == len(folders)
