@@ -70,7 +70,8 @@ class LowerPass:
 
     Attributes:
         vector_width: f32 elements in one vector register of the target.
-        accumulators, vector_tile, time_chunk, workers, activation_error: see `Schedule`.
+        accumulators, vector_tile, time_chunk, cache_bytes, workers, activation_error: see
+            `Schedule`.
         integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
         parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
@@ -80,27 +81,34 @@ class LowerPass:
     vector_width: int = 16
     accumulators: int = 16
     vector_tile: int = 4
-    time_chunk: int = 8
+    time_chunk: int = 16
+    cache_bytes: int = 0
     workers: int = 1
     expand: bool = False
     integer_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
     parts: str = "+".join(PARTS)
 
-    def run(self, module: ir.Operation) -> None:
-        """Replaces every packed op of the module (see the module docstring)."""
+    @property
+    def schedule(self) -> Schedule:
+        """The choices of every kernel."""
         dot = integer_dot(self.integer_dot, self.vector_width) if self.integer_dot else None
-        schedule = Schedule(
+        return Schedule(
             self.vector_width,
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
+            self.cache_bytes,
             self.workers,
             self.expand,
             dot,
             self.activation_error,
             tuple(part for part in self.parts.split("+") if part),
         )
+
+    def run(self, module: ir.Operation) -> None:
+        """Replaces every packed op of the module (see the module docstring)."""
+        schedule = self.schedule
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
             for kind, cell in CELLS.items():

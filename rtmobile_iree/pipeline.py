@@ -18,7 +18,7 @@ from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 
 DEFAULTS = Options()
 # steps projected at once; fewer where layers run beside each other, one chunk apart
-TIME_CHUNK, SHARED_TIME_CHUNK = 8, 4
+TIME_CHUNK, SHARED_TIME_CHUNK = 16, 4
 # threads of a scan's workgroup; drivers cut the registers of a thread where there are more
 SCAN_THREADS = 256
 
@@ -90,6 +90,7 @@ def cpu_pipeline(target: CpuTarget, options: Options = DEFAULTS) -> tuple[Any, .
             vector_width=target.vector_width,
             accumulators=target.vector_registers // 2,
             time_chunk=TIME_CHUNK if options.threads == 1 else SHARED_TIME_CHUNK,
+            cache_bytes=target.cache_bytes,
             workers=options.threads,
             expand=target.expand,
             integer_dot=dot,

@@ -16,12 +16,19 @@ from rtmobile_iree.cores import CORES, get_core
 from rtmobile_iree.cycles import table
 from rtmobile_iree.cycles.disassembly import Instruction, blocks, disassemble
 from rtmobile_iree.cycles.emulate import Counts, count_instructions
-from rtmobile_iree.cycles.estimate import Part, compile_kernels, estimate, memory_seconds
+from rtmobile_iree.cycles.estimate import (
+    Part,
+    again_seconds,
+    compile_kernels,
+    estimate,
+    memory_seconds,
+)
 from rtmobile_iree.cycles.mca import Cost, Mca, costs, find_mca, with_updates
 from rtmobile_iree.cycles.models import MISPREDICT_CYCLES, MODELS, bandwidth, choose_model
 from rtmobile_iree.errors import CompileError, InputError, TargetError
 from rtmobile_iree.options import Options
 from rtmobile_iree.roofline.work import LinearWork, MatrixWork, RecurrentWork, Work
+from rtmobile_iree.schedule import Schedule
 from rtmobile_iree.targets import get_target
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "snapdragon855_estimate.json"
@@ -211,7 +218,23 @@ def test_memory_is_read_from_the_level_that_holds_it():
     # 2.2 MB in all lie in memory, W_hh alone in L3
     cold, warm = core.memory_bytes_s, core.l3_bytes_s
     expected = 2 * 1_300_000 / cold + 15 * 1_000_000 / warm + 900_000 / cold
-    assert memory_seconds(work, core, 17, 16) == pytest.approx(expected)
+    assert memory_seconds(work, core, 17, Schedule(4)) == pytest.approx(expected)
+    # to and fro: in chunks of 32; what L2 keeps beside 128 KB that a step touches comes from there
+    to_and_fro = Schedule(4, cache_bytes=core.l2_bytes)
+    kept = core.l2_bytes - (128 << 10)
+    again = kept / core.l2_bytes_s + (1_000_000 - kept) / warm
+    expected = 1_300_000 / cold + 16 * again + 900_000 / cold
+    assert memory_seconds(work, core, 17, to_and_fro) == pytest.approx(expected)
+
+
+def test_of_a_matrix_larger_than_the_caches_the_rest_alone_comes_from_memory():
+    core, size = get_core("cortex-a76"), 5 << 20
+    schedule = Schedule(4, cache_bytes=core.l2_bytes)
+    kept = core.l2_bytes - (128 << 10)
+    rest = size - kept - core.l3_bytes
+    expected = kept / core.l2_bytes_s + core.l3_bytes / core.l3_bytes_s + rest / core.memory_bytes_s
+    assert again_seconds(size, core, schedule) == pytest.approx(expected)
+    assert again_seconds(size, core, Schedule(4)) == size / core.memory_bytes_s
 
 
 def test_what_cannot_be_estimated(tmp_path):

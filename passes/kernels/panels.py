@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from rtmobile_iree.passes.kernels.control import compare
 from rtmobile_iree.passes.kernels.dots import (
     Quantized,
     StagedInputs,
@@ -83,8 +84,12 @@ class PanelKernel:
     constants: Constants
     team: Team | None = None
 
-    def matvec(self, matrix: MatrixPlan, vectors: Vectors) -> None:
-        """All panels of a matrix, for one tile of vectors."""
+    def matvec(self, matrix: MatrixPlan, vectors: Vectors, turn: ir.Value | None = None) -> None:
+        """All panels of a matrix, for one tile of vectors.
+
+        Args:
+            turn: index value; where it is odd, the panels of a class are walked backward.
+        """
         e, count = self.emit, vectors.count
         zero, quantized = e.index(0), vectors.quantized
         inputs = self._inputs(matrix, count, e.index(count), quantized)
@@ -101,7 +106,7 @@ class PanelKernel:
                     own = replace(own, quantized=inputs.staged(group, zero, quantized))
                 self._panel(which, fields, own)
 
-            self._each_panel(which, body)
+            self._each_panel(which, body, turn)
 
     def matmul(
         self,
@@ -156,9 +161,20 @@ class PanelKernel:
         stager = Stager(self.emit, staging, constants.index, picks, quantized.buffer)
         return StagedInputs(stager, count, whole)
 
-    def _each_panel(self, which: PanelClass, body: Callable[[ir.Value], None]) -> None:
+    def _each_panel(
+        self,
+        which: PanelClass,
+        body: Callable[[ir.Value], None],
+        turn: ir.Value | None = None,
+    ) -> None:
+        e = self.emit
         first, stop = (0, which.count) if self.team is None else self.team.share(which.count)
-        self.emit.loop(first, stop, 1, [], body)
+        if turn is None:
+            e.loop(first, stop, 1, [], body)
+            return
+        is_odd = compare("ne", arith.andi(turn, e.index(1)), e.index(0))
+        last = e.sub(e.add(first, stop), e.index(1))
+        e.loop(first, stop, 1, [], lambda i: body(arith.select(is_odd, e.sub(last, i), i)))
 
     def _tiles(self, count: ir.Value, run: Callable[[ir.Value, int], None]) -> None:
         """run(first, size) over [0, count): as many as fit of 4 vectors, say, then of 2, then 1."""

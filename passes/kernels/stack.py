@@ -215,7 +215,7 @@ class StackKernel:
         def step(t: ir.Value) -> None:
             gh = Rows(sums, layer.gh.at(e, t), layer.hh.outputs)
             if "recur" in self.schedule.parts:
-                self._times(layer.hh, self._state(layer), gh)
+                self._times(layer.hh, self._state(layer), gh, t if layer.to_and_fro else None)
 
             def output(b: ir.Value) -> tuple[ir.Value, ir.Value]:
                 vector = e.add(e.mul(t, plan.batch), b)
@@ -281,22 +281,44 @@ class StackKernel:
 
         e.loop(0, plan.batch, 1, [], entry)
 
-    def _times(self, matrix: MatrixPlan, source: Rows, target: Rows) -> None:
+    def _times(
+        self, matrix: MatrixPlan, source: Rows, target: Rows, t: ir.Value | None = None
+    ) -> None:
         """target[b] = matrix source[b] + bias, weights loaded once for a tile of batch entries.
 
         A team shares the work, and meets once all of it is done.
+
+        Args:
+            t: step (index value) of a matrix that is walked to and fro: what the last walk read
+                last is read first by the next one, while it is in cache.
         """
+        e, tiles = self.emit, self._tiles()
+        for number, lanes in enumerate(tiles):
+            turn = None if t is None else e.add(e.mul(t, len(tiles)), number)
+            self._times_tile(matrix, source, target, lanes, turn)
+        if self.team is not None:
+            self.team.meet()
+
+    def _tiles(self) -> list[range]:
+        """Batch entries that share a load of a weight."""
+        tiles: list[range] = []
         first, batch = 0, self.plan.batch
         while first < batch:
             tile = self.schedule.vector_tile
             while tile > batch - first:
                 tile //= 2
-            self._times_tile(matrix, source, target, range(first, first + tile))
+            tiles.append(range(first, first + tile))
             first += tile
-        if self.team is not None:
-            self.team.meet()
+        return tiles
 
-    def _times_tile(self, matrix: MatrixPlan, source: Rows, target: Rows, lanes: range) -> None:
+    def _times_tile(
+        self,
+        matrix: MatrixPlan,
+        source: Rows,
+        target: Rows,
+        lanes: range,
+        turn: ir.Value | None,
+    ) -> None:
         e = self.emit
         inputs = [e.add(source.start, b * source.pitch) for b in lanes]
         quantized = None
@@ -309,7 +331,7 @@ class StackKernel:
             quantized = Quantized(self.buffers.quantized, offsets, scales, e.index(0))
         outputs = [e.add(target.start, b * target.pitch) for b in lanes]
         vectors = Vectors(source.buffer, inputs, target.buffer, outputs, quantized)
-        self._panels().matvec(matrix, vectors)
+        self._panels().matvec(matrix, vectors, turn)
 
     def _state(self, layer: LayerPlan) -> Rows:
         """The layer's h."""
