@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.emit import Emitter, intrinsic
 from rtmobile_iree.passes.kernels.plan import COMPRESS, MASK_BITS
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math, memref, vector
@@ -107,13 +107,13 @@ def stage(
     widest = max(crowded, NARROW_STORE)
     block = ir.VectorType.get([COMPRESS], ir.IntegerType.get_signless(8))
 
-    intrinsic = dot.compress
+    moved_together = dot.compress
 
     def compress(number: ir.Value, at: ir.Value) -> list[ir.Value]:
         place = e.add(index[1], e.mul(number, COMPRESS // MASK_BITS))
         mask, count = _mask(e, index[0], place)
         taken = vector.load(block, buffer, [e.add(start, e.mul(number, COMPRESS))])
-        packed = _call(intrinsic, block, [taken, taken, mask])
+        packed = intrinsic(moved_together, block, [taken, taken, mask])
         if widest <= COMPRESS // 2:
             packed = vector.shuffle(packed, packed, list(range(1 << (widest - 1).bit_length())))
         vector.store(packed, buffer, [at])
@@ -139,7 +139,7 @@ def _mask(e: Emitter, index: ir.Value, at: ir.Value) -> tuple[ir.Value, ir.Value
 
 def dot_product(dot: IntegerDot, sums: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:
     """sums[lane] + x[lane, 0..4) . weights[lane, 0..4); i32 lanes, and bytes four to a lane."""
-    return _call(dot.intrinsic, sums.type, [sums, x, weights])
+    return intrinsic(dot.intrinsic, sums.type, [sums, x, weights])
 
 
 def load_inputs(e: Emitter, source: ir.Value, at: ir.Value, rows: int, lanes: int) -> ir.Value:
@@ -160,16 +160,3 @@ def add_lanes(sums: ir.Value, rows: int) -> ir.Value:
         odd = vector.shuffle(sums, sums, list(range(1, lanes, 2)))
         sums = arith.addi(even, odd)
     return sums
-
-
-def _call(intrinsic: str, result: ir.Type, operands: list[ir.Value]) -> ir.Value:
-    return ir.Operation.create(
-        "llvm.call_intrinsic",
-        results=[result],
-        operands=operands,
-        attributes={
-            "intrin": ir.StringAttr.get(intrinsic),
-            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(operands), 0]),
-            "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
-        },
-    ).result

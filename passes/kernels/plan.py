@@ -2,8 +2,9 @@
 
 A kernel reads these constant buffers, shared by all its matrices:
 
-- `values` f32: panels of f32 in the order they are executed, and for every panel, in stored-row
-  order, its bias; then, of i8, the scales; then, of i8x4, the i32 each sum starts from;
+- `values` f32, or f16 where that is computed in: panels of f32 in the order they are executed, and
+  for every panel, in stored-row order, its bias; then, of i8, the scales; then, of i8x4, the i32
+  each sum starts from;
 - one buffer each for panels of f16, bf16 (bit patterns) and i8, where there are any;
 - `index` u16 (i32 when an entry needs it): kept columns of every group, then output positions of
   scattered panels, one a stored row: padding goes where the panel's first row goes, and the kernel
@@ -31,7 +32,7 @@ import numpy as np
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 from rtmobile_iree.schedule import IntegerDot
-from rtmobile_iree.values import from_storage, to_storage, value_type
+from rtmobile_iree.values import STORAGE, from_storage, to_storage, value_type
 
 TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
@@ -95,7 +96,13 @@ class MatrixPlan:
 
 @dataclass
 class ConstantPool:
-    """Grows the constant buffers; every `add` returns the absolute offset of what it added."""
+    """Grows the constant buffers; every `add` returns the absolute offset of what it added.
+
+    Attributes:
+        element: value type of `values`.
+    """
+
+    element: str = "f32"
 
     _values: list[np.ndarray] = field(default_factory=list)
     _narrow: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -137,7 +144,7 @@ class ConstantPool:
         return start
 
     def values(self) -> np.ndarray:
-        return _joined(self._values, np.float32)
+        return _joined(self._values, STORAGE[self.element])
 
     def narrow(self) -> dict[str, np.ndarray]:
         """The buffer of every value type but f32 that is in use."""

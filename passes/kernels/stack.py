@@ -39,7 +39,7 @@ UNITS_TOGETHER = 8
 
 @dataclass(frozen=True)
 class StackBuffers:
-    """Flat memrefs of one worker; f32 but for the last.
+    """Flat memrefs of one worker, of what is computed in; x, y and the last may differ.
 
     Attributes:
         x: [steps of a chunk, B, I], the first layer's input.
@@ -151,6 +151,8 @@ class StackKernel:
         origin = e.index(0) if is_first else self.sequence()
         target = self._gi(layer)
         vectors = e.mul(count, plan.batch)
+        if is_first and plan.narrow_input is not None:
+            source, origin = self.buffers.own, self._narrow(plan.narrow_input, vectors)
         quantized = layer.ih.quantized_input
         if quantized:
             self._quantize_all(layer.ih, (source, origin, pitch), vectors)
@@ -166,6 +168,18 @@ class StackKernel:
             )
 
         self._panels().matmul(layer.ih, vectors, vectors_at)
+
+    def _narrow(self, start: int, vectors: ir.Value) -> ir.Value:
+        """Copies x to this worker's scratch in what is computed in; returns where it begins."""
+        e, pitch = self.emit, self.plan.inputs
+        target = self.plan.own.at_slots(e, self._slots(), start)
+
+        def one(v: ir.Value) -> None:
+            at = e.mul(v, pitch)
+            e.copy(self.buffers.x, at, self.buffers.own, e.add(target, at), pitch)
+
+        e.loop(0, vectors, 1, [], one)
+        return target
 
     def _quantize_all(
         self, matrix: MatrixPlan, source: tuple[ir.Value, ir.Value, int], vectors: ir.Value

@@ -100,7 +100,10 @@ class StackPlan:
         state_sizes: last dimension of each state tensor: of h, and of c where there is one.
         sequence: own per slot where [slots, B, P] between layers starts.
         input_scales: own per slot of the scales [slots, B] of quantized inputs.
-        states: own offsets of the state tensors, where a team's members have their own.
+        states: own offsets of the state tensors, where they are not the result buffers: a team's
+            members have their own, and so has f16 arithmetic.
+        narrow_input: own per slot where the first layer's input [slots, B, I] stands in f16; None
+            where it is read as it comes.
         shared, own: how large those parts are.
         sharing: who runs what.
         byte_pitch: bytes a quantized input takes in [slots, B, byte_pitch]; 0 when none is.
@@ -118,6 +121,7 @@ class StackPlan:
     sequence: int
     input_scales: int
     states: tuple[int, ...]
+    narrow_input: int | None
     shared: Scratch
     own: Scratch
     sharing: Sharing
@@ -134,7 +138,7 @@ class StackPlan:
         return e.min(steps, e.index(self.time_chunk))
 
     def scratch_elements(self, e: Emitter, slots: ir.Value) -> ir.Value:
-        """f32 elements of scratch (index value)."""
+        """Elements of scratch (index value)."""
         per_slot, fixed = self.most_scratch()
         return e.add(e.mul(slots, per_slot), fixed)
 
@@ -152,7 +156,7 @@ class StackPlan:
         return e.add(e.mul(slots, self.batch * self.byte_pitch), self.staging)
 
     def most_scratch(self) -> tuple[int, int]:
-        """f32 elements of scratch: a slot, and besides."""
+        """Elements of scratch: a slot, and besides."""
         own, shared, workers = self.own, self.shared, self.sharing.workers
         rings = RING * (len(self.layers) - 1) if self.sharing.is_wavefront else 0
         per_slot = shared.per_slot + workers * own.per_slot + rings * self.batch * self.outputs
@@ -183,12 +187,15 @@ def plan_stack(
     input_scales = own.take_per_slot(batch) if byte_pitch else 0
     chunk = _time_chunk(layers, schedule)
     staging = max(_staging(plan, batch, chunk, schedule.vector_tile) for plan in plans)
-    in_own = state_shapes if sharing.stripes else []
+    is_half = schedule.element == "f16"
+    in_own = state_shapes if sharing.stripes or is_half else []
     states = tuple(own.take(math.prod(shape)) for shape in in_own)
+    inputs = layers[0].w_ih.shape[1]
+    narrow_input = own.take_per_slot(batch * inputs) if is_half else None
     return StackPlan(
-        batch, layers[0].w_ih.shape[1], hidden, outputs, rows,
+        batch, inputs, hidden, outputs, rows,
         tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales, states,
-        buffers.shared, own, sharing, byte_pitch, staging, chunk,
+        narrow_input, buffers.shared, own, sharing, byte_pitch, staging, chunk,
     )  # fmt: skip
 
 
