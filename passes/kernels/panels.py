@@ -27,7 +27,14 @@ from rtmobile_iree.passes.kernels.dots import (
     stage,
 )
 from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, TABLE_FIELDS, MatrixPlan, PanelClass
+from rtmobile_iree.passes.kernels.plan import (
+    COLUMNS_A_LANE,
+    QUADS,
+    TABLE_FIELDS,
+    MatrixPlan,
+    PanelClass,
+)
+from rtmobile_iree.passes.kernels.tall import QUAD, Columns, sum_columns
 from rtmobile_iree.passes.kernels.team import Team
 from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
@@ -179,8 +186,9 @@ class PanelKernel:
         # from the last row to the first: a scattered panel's padding goes where its first row goes,
         # and must be overwritten there
         sum_rows = self._sum_dots if which.kind == "i8x4" else self._sum_floats
+        sum_rows = self._sum_tall if which.tall else sum_rows
         for row in reversed(range(0, which.height, block)):
-            sums = sum_rows(which, row, block, fields, vectors)
+            sums = sum_rows(which, row, min(block, which.height - row), fields, vectors)
             for v in range(vectors.count):
                 self._write(which, row, sums[v], fields, vectors, v)
 
@@ -227,6 +235,26 @@ class PanelKernel:
                 for i, total in enumerate(sums)
             ]
         return [sums[v * registers : (v + 1) * registers] for v in range(count)]
+
+    def _sum_tall(
+        self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors
+    ) -> list[list[ir.Value]]:
+        """The same for a panel of `tall`."""
+        e, registers = self.emit, block // self.emit.width
+        columns = Columns(
+            self.constants.weights(QUADS),
+            fields["column_start"],
+            self.constants.weights(which.kind),
+            e.add(fields["value_start"], row),
+            which.height,
+            fields["columns"],
+            which.quads,
+        )
+        x = [(vectors.source, offset) for offset in vectors.source_offsets]
+        starts = self._row_constants(which, 0, row, e.width, registers, fields) * vectors.count
+        sets = min(QUAD, self.schedule.column_unroll(len(starts)))
+        sums = _tree_sum(sum_columns(e, columns, x, starts, sets), arith.addf)
+        return [sums[v * registers : (v + 1) * registers] for v in range(vectors.count)]
 
     def _sum_dots(
         self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors

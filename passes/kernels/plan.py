@@ -29,6 +29,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from rtmobile_iree.passes.kernels import tall
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 from rtmobile_iree.schedule import IntegerDot
@@ -38,6 +39,8 @@ TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
 COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
+QUADS = "quads"  # the buffer of column numbers by four (`tall`)
+HALF_LANES = 8  # f16 elements of a NEON register
 COMPRESS = 64  # bytes that one instruction moves together
 MASK_BITS = 16  # of an entry in the index buffer
 LEAST_DOTS = 128  # weights of a panel
@@ -56,6 +59,8 @@ class PanelClass:
         count: number of panels.
         stage: i8x4: bytes set aside for one panel's inputs moved together.
         crowded: i8x4: most columns that a panel keeps of 64 neighbours.
+        tall: its panels are those of `tall`; `columns` counts quads.
+        quads: of each of its panels, where all have so many; else 0.
     """
 
     height: int
@@ -66,6 +71,8 @@ class PanelClass:
     count: int
     stage: int = 0
     crowded: int = 0
+    tall: bool = False
+    quads: int = 0
 
 
 @dataclass(frozen=True)
@@ -132,6 +139,13 @@ class ConstantPool:
         self._narrow_count[kind] = start + stored.size + padding
         return start
 
+    def add_quads(self, words: np.ndarray) -> int:
+        """Appends column numbers, four to an i64."""
+        start = self._narrow_count.get(QUADS, 0)
+        self._narrow.setdefault(QUADS, []).append(words)
+        self._narrow_count[QUADS] = start + words.size
+        return start
+
     def add_index(self, index: np.ndarray) -> int:
         start = self._index_count
         self._index.append(np.asarray(index, np.int32).ravel())
@@ -147,7 +161,7 @@ class ConstantPool:
         return _joined(self._values, STORAGE[self.element])
 
     def narrow(self) -> dict[str, np.ndarray]:
-        """The buffer of every value type but f32 that is in use."""
+        """The buffer of every value type but f32 that is in use, and of column numbers by four."""
         return {kind: np.concatenate(parts) for kind, parts in self._narrow.items()}
 
     def index(self) -> np.ndarray:
@@ -188,6 +202,8 @@ def plan_matrix(
     rows_out = packed.shape[0]
     bias = np.zeros(rows_out, np.float32) if bias is None else bias
     positions = np.arange(rows_out, dtype=np.int32) if positions is None else positions
+    if pool.element == "f16" and tall.fits(packed):
+        return _plan_tall(pool, packed, bias, positions, outputs)
     kind = _kind(packed, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
     classes = []
@@ -221,6 +237,43 @@ def plan_matrix(
                                   max(_crowded(packed, panel) for panel in members)))  # fmt: skip
     outputs = rows_out if outputs is None else outputs
     return MatrixPlan(outputs, packed.shape[1], tuple(classes), packed.reorder.size == outputs)
+
+
+def _plan_tall(
+    pool: ConstantPool,
+    packed: PackedMatrix,
+    bias: np.ndarray,
+    positions: np.ndarray,
+    outputs: int | None,
+) -> MatrixPlan:
+    """`plan_matrix` of f16 weights that are computed with in f16."""
+    weights = dict(tall.tall_panels(packed, HALF_LANES))
+    alike = tall.columns_alike(list(weights))
+    classes: dict[tuple[int, bool, int], list[Panel]] = {}
+    for panel in weights:
+        target = positions[packed.reorder[panel.row_start :][: panel.rows]]
+        whole = panel.rows == panel.height and bool((np.diff(target) == 1).all())
+        classes.setdefault((panel.height, not whole, alike[panel]), []).append(panel)
+    made = []
+    for (height, scattered, columns), members in sorted(classes.items(), reverse=True):
+        table = []
+        for panel in members:
+            stored = packed.reorder[panel.row_start :][: panel.rows]
+            target = np.full(height, positions[stored[0]])
+            target[: panel.rows] = positions[stored]
+            table.append((
+                pool.add_quads(tall.quads(packed, panel)),
+                panel.columns // tall.QUAD,
+                pool.add_weights(weights[panel].ravel()),
+                pool.add_values(_row_constants(packed, panel, bias[stored], weights[panel], None)),
+                pool.add_index(target) if scattered else int(target[0]),
+                panel.rows,
+            ))  # fmt: skip
+        first = pool.add_table(table)
+        made.append(PanelClass(height, "f16", scattered, False, first, len(table), tall=True,
+                               quads=columns // tall.QUAD))  # fmt: skip
+    outputs = packed.shape[0] if outputs is None else outputs
+    return MatrixPlan(outputs, packed.shape[1], tuple(made), packed.reorder.size == outputs)
 
 
 def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:

@@ -33,7 +33,8 @@ from rtmobile_iree.schedule import Schedule
 
 # Units whose gates are computed side by side, where a register holds fewer: their chains of
 # operations wait less for each other. By llvm-mca for Cortex-A76 (`rtmobile inspect --cycles`) 8
-# units of a GRU take 83 cycles so, twice 4 take 107, and 16 gain nothing more.
+# units of a GRU in f32 take 83 cycles so, twice 4 take 107, and 16 gain nothing more; 16 in f16
+# take 60, twice 8 take 67. In f32's elements.
 UNITS_TOGETHER = 8
 
 
@@ -274,7 +275,8 @@ class StackKernel:
             for buffer, offset in targets:
                 e.vstore(h, buffer, e.add(offset, u))
 
-        e.pieces(plan.hidden, units_at, max(1, UNITS_TOGETHER // e.width))
+        units = UNITS_TOGETHER * (2 if e.is_half else 1)
+        e.pieces(plan.hidden, units_at, max(1, units // e.width))
 
     def _project_units(
         self, layer: LayerPlan, matrix: MatrixPlan, outputs: Rows, output: Target
