@@ -181,6 +181,10 @@ class Emitter:
     def fma(self, left: ir.Value, right: ir.Value, addend: ir.Value) -> ir.Value:
         return vector.fma(left, right, addend)
 
+    def joined(self, parts: list[ir.Value]) -> ir.Value:
+        """Vectors one after another as one."""
+        return functools.reduce(_joined, parts)
+
     def maximum(self, left: ir.Value, right: ir.Value) -> ir.Value:
         """The greater of two vectors' elements; a NaN stays a NaN."""
         if not self.is_half:
@@ -197,7 +201,7 @@ class Emitter:
                 self.reciprocal(vector.shuffle(x, x, list(range(at, at + self.width))))
                 for at in range(0, length, self.width)
             ]
-            return functools.reduce(_joined, parts)
+            return self.joined(parts)
         if length < NEON_WIDTH:
             return arith.divf(self.splat(1.0, length), x)
         estimate = intrinsic(f"llvm.aarch64.neon.frecpe.v{length}f16", x.type, [x])

@@ -40,7 +40,7 @@ from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
-from rtmobile_iree.schedule import Schedule
+from rtmobile_iree.schedule import FMA_IN_FLIGHT, Schedule
 
 
 @dataclass(frozen=True)
@@ -252,7 +252,9 @@ class PanelKernel:
         )
         x = [(vectors.source, offset) for offset in vectors.source_offsets]
         starts = self._row_constants(which, 0, row, e.width, registers, fields) * vectors.count
-        sets = min(QUAD, self.schedule.column_unroll(len(starts)))
+        sets = 1
+        while sets < QUAD and sets * len(starts) < FMA_IN_FLIGHT:
+            sets *= 2
         sums = _tree_sum(sum_columns(e, columns, x, starts, sets), arith.addf)
         return [sums[v * registers : (v + 1) * registers] for v in range(vectors.count)]
 

@@ -203,7 +203,7 @@ def plan_matrix(
     bias = np.zeros(rows_out, np.float32) if bias is None else bias
     positions = np.arange(rows_out, dtype=np.int32) if positions is None else positions
     if pool.element == "f16" and tall.fits(packed):
-        return _plan_tall(pool, packed, bias, positions, outputs)
+        return _plan_tall(pool, packed, bias, positions, outputs, masked)
     kind = _kind(packed, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
     classes = []
@@ -245,14 +245,16 @@ def _plan_tall(
     bias: np.ndarray,
     positions: np.ndarray,
     outputs: int | None,
+    padded: bool,
 ) -> MatrixPlan:
-    """`plan_matrix` of f16 weights that are computed with in f16."""
+    """`plan_matrix` of f16 weights computed with in f16; `padded`: panels write their padding."""
     weights = dict(tall.tall_panels(packed, HALF_LANES))
     alike = tall.columns_alike(list(weights))
     classes: dict[tuple[int, bool, int], list[Panel]] = {}
     for panel in weights:
         target = positions[packed.reorder[panel.row_start :][: panel.rows]]
-        whole = panel.rows == panel.height and bool((np.diff(target) == 1).all())
+        whole = padded or panel.rows == panel.height
+        whole = whole and bool((np.diff(target) == 1).all())
         classes.setdefault((panel.height, not whole, alike[panel]), []).append(panel)
     made = []
     for (height, scattered, columns), members in sorted(classes.items(), reverse=True):

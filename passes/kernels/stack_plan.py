@@ -273,7 +273,8 @@ def _plan_layer(
     batch: int,
     schedule: Schedule,
 ) -> LayerPlan:
-    width = schedule.vector_width if schedule.expand else 0
+    is_half = schedule.element == "f16"
+    width = schedule.vector_width if schedule.expand or is_half else 0
     rows, cell = plan_cell(pool, buffers.own, layer, width)
     where, dot = (rows.positions, rows.count, schedule.dot, rows.block), schedule.dot
     ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where)

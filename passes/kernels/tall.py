@@ -67,6 +67,19 @@ def tall_panels(packed: PackedMatrix, lanes: int) -> list[tuple[Panel, np.ndarra
     return found
 
 
+def padded_places(packed: PackedMatrix, lanes: int) -> tuple[np.ndarray, int]:
+    """Where stored rows go when every panel writes its padding too, one after another.
+
+    Returns:
+        [stored rows] places, and how many there are.
+    """
+    places, place = np.zeros(packed.reorder.size, np.int32), 0
+    for panel, _ in tall_panels(packed, lanes):
+        places[panel.row_start :][: panel.rows] = place + np.arange(panel.rows)
+        place += panel.height
+    return places, place
+
+
 def _filled(weights: np.ndarray) -> np.ndarray:
     """Weights [columns, rows] with columns added; see the module docstring."""
     shares = SHARES[-len(weights) % QUAD]
