@@ -18,7 +18,7 @@ Does not handle: GPUs; see `lower_vulkan`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import ClassVar
 
@@ -70,8 +70,8 @@ class LowerPass:
 
     Attributes:
         vector_width: f32 elements in one vector register of the target.
-        accumulators, vector_tile, time_chunk, cache_bytes, workers, activation_error: see
-            `Schedule`.
+        accumulators, vector_tile, time_chunk, cache_bytes, workers, activation_error, element,
+            half_cells: see `Schedule`.
         integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
         parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
@@ -87,6 +87,8 @@ class LowerPass:
     expand: bool = False
     integer_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
+    element: str = "f32"
+    half_cells: bool = False
     parts: str = "+".join(PARTS)
 
     @property
@@ -103,17 +105,21 @@ class LowerPass:
             self.expand,
             dot,
             self.activation_error,
+            "f32",
+            self.half_cells,
             tuple(part for part in self.parts.split("+") if part),
         )
 
     def run(self, module: ir.Operation) -> None:
         """Replaces every packed op of the module (see the module docstring)."""
-        schedule = self.schedule
+        recurrent = schedule = self.schedule
+        if self.element == "f16":
+            recurrent = replace(schedule, vector_width=2 * self.vector_width, element="f16")
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
             for kind, cell in CELLS.items():
                 for number, chain in enumerate(chains(packed_ops(module, kind))):
-                    _lower_stack(block, chain, cell, f"rtmobile_{kind}_{number}", schedule)
+                    _lower_stack(block, chain, cell, f"rtmobile_{kind}_{number}", recurrent)
             for number, op in enumerate(packed_ops(module, "matmul")):
                 _lower_matmul(block, op, f"rtmobile_matmul_{number}", schedule)
 
@@ -176,11 +182,14 @@ def _lower_stack(
 ) -> None:
     inputs = list(chain[0].operands)[: len(chain[0].results)]
     shapes = [ir.RankedTensorType(state.type).shape for state in inputs[1:]]
-    pool = ConstantPool()
+    pool = ConstantPool(schedule.element)
     layers = [read_layer(op) for op in chain]
+    if schedule.element == "f16":
+        for op, layer in zip(chain, layers, strict=True):
+            _check_half(op, layer)
     plan = plan_stack(pool, layers, cell, shapes, schedule)
     pool_bindings = _pool_bindings(pool)
-    emit = Emitter(schedule.vector_width, schedule.activation_error)
+    emit = Emitter(schedule.vector_width, schedule.activation_error, schedule.element)
     f32, states, shared = emit.f32, range(len(shapes)), words(plan) * LINE
     bindings = [
         Binding(f32, plan.batch * plan.inputs, 0, True),
@@ -189,7 +198,7 @@ def _lower_stack(
         *([Binding(ir.IntegerType.get_signless(32), 0, shared, False)] if shared else []),
         Binding(f32, plan.batch * plan.outputs, 0, False),
         *(Binding(f32, 0, plan.state_elements(i), False) for i in states),
-        Binding(f32, *plan.most_scratch(), False),
+        Binding(emit.number, *plan.most_scratch(), False),
     ]
     if plan.byte_pitch:
         per_slot, fixed = plan.most_bytes()
@@ -214,7 +223,7 @@ def _lower_stack(
     workgroups = at_least(plan.sharing.workers, plan.sharing.least_steps)
     define_kernel(block, name, bindings, body, workgroups)
     with ir.InsertionPoint(chain[-1]):
-        call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan)
+        call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan, emit)
     for before, after in zip(chain[-1].results, call.results, strict=False):
         before.replace_all_uses_with(after)
     for op in reversed(chain):
@@ -228,16 +237,15 @@ def _split(values: Sequence[ir.Value], *counts: int) -> list[tuple[ir.Value, ...
 
 
 def _dispatch_stack(
-    name: str, chain: list[ir.Operation], arguments: list[ir.Value], plan: StackPlan
+    name: str, chain: list[ir.Operation], arguments: list[ir.Value], plan: StackPlan, e: Emitter
 ) -> ir.Operation:
     y_type, *state_types = (ir.RankedTensorType(r.type) for r in chain[-1].results)
     index = ir.IndexType.get()
     dims = dynamic_dims(arguments[0])[: 1 if y_type.is_dynamic_dim(0) else 0]
     steps = dims[0] if dims else arith.constant(index, y_type.shape[0])
     dynamic = ir.ShapedType.get_dynamic_size()
-    e = Emitter(1)
     slots = plan.slots(e, steps)
-    scratch = ir.RankedTensorType.get([dynamic], e.f32)
+    scratch = ir.RankedTensorType.get([dynamic], e.number)
     results = [
         (y_type, dims),
         *((kind, []) for kind in state_types),
@@ -259,6 +267,24 @@ def read_layer(op: ir.Operation) -> Layer:
     """
     row, biases = ir.IntegerAttr(op.attributes["layer"]).value, len(op.operands) - 2
     return Layer(row, _array(op, biases), _array(op, biases + 1), *read_packed(op))
+
+
+def _check_half(op: ir.Operation, layer: Layer) -> None:
+    """Raises a `CompileError` unless a layer can be computed in f16."""
+    name = ir.StringAttr(op.attributes["name"]).value
+    matrices = {"W_ih": layer.w_ih, "W_hh": layer.w_hh, "W_hr": layer.w_hr}
+    for which, matrix in matrices.items():
+        if matrix is not None and matrix.value_type != "f16":
+            raise CompileError(
+                f"bspc-lower: {name}: {which} is stored as {matrix.value_type}; f16 activations "
+                "multiply f16 weights: use values f16, or activations f32"
+            )
+    most, largest = np.finfo(np.float16).max, max(np.abs(b).max() for b in (layer.b_ih, layer.b_hh))
+    if largest > most:
+        raise CompileError(
+            f"bspc-lower: {name}: a bias is {largest:g}, and f16 ends at {most:g}; "
+            "use activations f32"
+        )
 
 
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:

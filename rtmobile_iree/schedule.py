@@ -85,7 +85,7 @@ class Schedule:
     """Choices of the CPU kernel builder.
 
     Attributes:
-        vector_width: f32 elements in a vector register.
+        vector_width: elements in a vector register.
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: most steps whose input projection is computed before the scan runs over them.
@@ -95,6 +95,8 @@ class Schedule:
         expand: whether the target expands a register under a mask.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
         activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
+        element: "f32", or "f16": what recurrent kernels compute in.
+        half_cells: whether cells of layers with quantized inputs are computed in f16.
         parts: what recurrent kernels compute, of `PARTS`: all of them, but to measure the cost of
             one by leaving it out (docs/roofline.md).
     """
@@ -108,6 +110,8 @@ class Schedule:
     expand: bool = False
     dot: IntegerDot | None = None
     activation_error: float = ACTIVATION_ERROR
+    element: str = "f32"
+    half_cells: bool = False
     parts: tuple[str, ...] = PARTS
 
     def __post_init__(self) -> None:
@@ -122,6 +126,12 @@ class Schedule:
         if self.expand and self.vector_width not in (8, 16):
             raise TargetError(f"schedule: no expansion of {self.vector_width} lanes, only 8 or 16")
         check_activation_error(self.activation_error)
+        if self.element not in ("f32", "f16"):
+            raise TargetError(f"schedule: element = {self.element}; use f32 or f16")
+        if self.element == "f16" and (self.expand or self.dot or self.workers > 1):
+            raise TargetError(
+                "schedule: f16 arithmetic has no expansion, no integer dot products and one worker"
+            )
         if not set(self.parts) <= set(PARTS):
             raise TargetError(f"schedule: parts {'+'.join(self.parts)}; use some of {PARTS}")
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.emit import Emitter, bit
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref, scf
 
@@ -66,21 +66,3 @@ class Control:
     def _atomic(self, kind: arith.AtomicRMWKind, word: int, value: ir.Value) -> ir.Value:
         attribute = ir.IntegerAttr.get(ir.IntegerType.get_signless(64), int(kind))
         return memref.atomic_rmw(attribute, value, self.buffer, [self.emit.index(word * LINE)])
-
-
-def when(condition: ir.Value, body: Callable[[], None]) -> None:
-    """`if condition: body()`."""
-    choice = scf.IfOp(condition)
-    with ir.InsertionPoint(choice.then_block):
-        body()
-        scf.yield_([])
-
-
-def compare(predicate: str, left: ir.Value, right: ir.Value) -> ir.Value:
-    """An i1; `predicate`: a name in MLIR's CmpIPredicate."""
-    return arith.cmpi(getattr(arith.CmpIPredicate, predicate), left, right)
-
-
-def bit() -> ir.Type:
-    """i1."""
-    return ir.IntegerType.get_signless(1)

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from rtmobile_iree.passes.kernels.emit import compare
 from torch_mlir import ir
 from torch_mlir.dialects import arith, func
 
@@ -144,7 +145,7 @@ def at_least(most: int, least_items: int) -> Count | None:
     def count(items: ir.Value) -> tuple[ir.Value, ir.Value]:
         index = ir.IndexType.get()
         one, least = arith.constant(index, 1), arith.constant(index, least_items)
-        is_enough = arith.cmpi(arith.CmpIPredicate.uge, items, least)
+        is_enough = compare("uge", items, least)
         return arith.select(is_enough, arith.constant(index, most), one), one
 
     return count

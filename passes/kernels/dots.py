@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.staging import Stager, call
+from rtmobile_iree.passes.kernels.emit import Emitter, intrinsic
+from rtmobile_iree.passes.kernels.staging import Stager
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
@@ -79,7 +79,7 @@ def dot_product(dot: IntegerDot, sums: ir.Value, x: ir.Value, weights: ir.Value)
     """sums[lane] + x[lane, 0..4) . weights[lane, 0..4); i32 lanes, and bytes four to a lane."""
     # the operand that may be a lane is the last
     factors = [weights, x] if dot.by_lane else [x, weights]
-    return call(dot.intrinsic, sums.type, [sums, *factors])
+    return intrinsic(dot.intrinsic, sums.type, [sums, *factors])
 
 
 @dataclass(frozen=True)

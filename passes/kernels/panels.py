@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from rtmobile_iree.passes.kernels.control import compare
 from rtmobile_iree.passes.kernels.dots import (
     Quantized,
     StagedInputs,
@@ -28,15 +27,22 @@ from rtmobile_iree.passes.kernels.dots import (
     load_inputs,
     load_lanes,
 )
-from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, TABLE_FIELDS, MatrixPlan, PanelClass
+from rtmobile_iree.passes.kernels.emit import Emitter, compare
+from rtmobile_iree.passes.kernels.plan import (
+    COLUMNS_A_LANE,
+    QUADS,
+    TABLE_FIELDS,
+    MatrixPlan,
+    PanelClass,
+)
 from rtmobile_iree.passes.kernels.staging import Stager
+from rtmobile_iree.passes.kernels.tall import QUAD, Columns, sum_columns
 from rtmobile_iree.passes.kernels.team import Team
 from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
-from rtmobile_iree.schedule import Schedule
+from rtmobile_iree.schedule import FMA_IN_FLIGHT, Schedule
 
 
 @dataclass(frozen=True)
@@ -200,8 +206,9 @@ class PanelKernel:
         # from the last row to the first: a scattered panel's padding goes where its first row goes,
         # and must be overwritten there
         sum_rows = self._sum_dots if which.kind == "i8x4" else self._sum_floats
+        sum_rows = self._sum_tall if which.tall else sum_rows
         for row in reversed(range(0, which.height, block)):
-            sums = sum_rows(which, row, block, fields, vectors)
+            sums = sum_rows(which, row, min(block, which.height - row), fields, vectors)
             for v in range(vectors.count):
                 self._write(which, row, sums[v], fields, vectors, v)
 
@@ -248,6 +255,28 @@ class PanelKernel:
                 for i, total in enumerate(sums)
             ]
         return [sums[v * registers : (v + 1) * registers] for v in range(count)]
+
+    def _sum_tall(
+        self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors
+    ) -> list[list[ir.Value]]:
+        """The same for a panel of `tall`."""
+        e, registers = self.emit, block // self.emit.width
+        columns = Columns(
+            self.constants.weights(QUADS),
+            fields["column_start"],
+            self.constants.weights(which.kind),
+            e.add(fields["value_start"], row),
+            which.height,
+            fields["columns"],
+            which.quads,
+        )
+        x = [(vectors.source, offset) for offset in vectors.source_offsets]
+        starts = self._row_constants(which, 0, row, e.width, registers, fields) * vectors.count
+        sets = 1
+        while sets < QUAD and sets * len(starts) < FMA_IN_FLIGHT:
+            sets *= 2
+        sums = _tree_sum(sum_columns(e, columns, x, starts, sets), arith.addf)
+        return [sums[v * registers : (v + 1) * registers] for v in range(vectors.count)]
 
     def _sum_dots(
         self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors

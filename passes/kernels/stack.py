@@ -18,7 +18,7 @@ Source: the fused scan is RTMobile's (arXiv 2002.11474, IV-B).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.cells import StepVectors
 from rtmobile_iree.passes.kernels.dots import Quantized, quantize
@@ -33,13 +33,14 @@ from rtmobile_iree.schedule import Schedule
 
 # Units whose gates are computed side by side, where a register holds fewer: their chains of
 # operations wait less for each other. By llvm-mca for Cortex-A76 (`rtmobile inspect --cycles`) 8
-# units of a GRU take 83 cycles so, twice 4 take 107, and 16 gain nothing more.
+# units of a GRU in f32 take 83 cycles so, twice 4 take 107, and 16 gain nothing more; 16 in f16
+# take 60, twice 8 take 67. In f32's elements.
 UNITS_TOGETHER = 8
 
 
 @dataclass(frozen=True)
 class StackBuffers:
-    """Flat memrefs of one worker; f32 but for the last.
+    """Flat memrefs of one worker, of what is computed in; x, y and the last may differ.
 
     Attributes:
         x: [steps of a chunk, B, I], the first layer's input.
@@ -151,6 +152,8 @@ class StackKernel:
         origin = e.index(0) if is_first else self.sequence()
         target = self._gi(layer)
         vectors = e.mul(count, plan.batch)
+        if is_first and plan.narrow_input is not None:
+            source, origin = self.buffers.own, self._narrow(plan.narrow_input, vectors)
         quantized = layer.ih.quantized_input
         if quantized:
             self._quantize_all(layer.ih, (source, origin, pitch), vectors)
@@ -167,6 +170,18 @@ class StackKernel:
 
         most = plan.time_chunk * plan.batch
         self._panels().matmul(layer.ih, vectors, most, vectors_at)
+
+    def _narrow(self, start: int, vectors: ir.Value) -> ir.Value:
+        """Copies x to this worker's scratch in what is computed in; returns where it begins."""
+        e, pitch = self.emit, self.plan.inputs
+        target = self.plan.own.at_slots(e, self._slots(), start)
+
+        def one(v: ir.Value) -> None:
+            at = e.mul(v, pitch)
+            e.copy(self.buffers.x, at, self.buffers.own, e.add(target, at), pitch)
+
+        e.loop(0, vectors, 1, [], one)
+        return target
 
     def _quantize_all(
         self, matrix: MatrixPlan, source: tuple[ir.Value, ir.Value, int], vectors: ir.Value
@@ -234,11 +249,18 @@ class StackKernel:
 
         e.loop(0, count, 1, [], step)
 
+    def _cell_emitter(self, layer: LayerPlan) -> Emitter:
+        """Of f16, where the layer's inputs were rounded to bytes and the target computes in it."""
+        e = self.emit
+        if e.is_half or not layer.half_cell:
+            return e
+        return replace(e, width=2 * e.width, element="f16")
+
     def _cell(
         self, layer: LayerPlan, b: ir.Value, gates: tuple[ir.Value, ir.Value], output: Target
     ) -> None:
         """One step of one batch entry: gates and states, and where nothing follows, the output."""
-        e, plan = self.emit, self.plan
+        e, plan = self._cell_emitter(layer), self.plan
         entry = e.add(b, layer.state * plan.batch)
         sizes = zip(self.buffers.states, plan.state_sizes, strict=True)
         step = StepVectors(
@@ -262,7 +284,8 @@ class StackKernel:
             for buffer, offset in targets:
                 e.vstore(h, buffer, e.add(offset, u))
 
-        e.pieces(plan.hidden, units_at, max(1, UNITS_TOGETHER // e.width))
+        units = UNITS_TOGETHER * (2 if e.is_half else 1)
+        e.pieces(plan.hidden, units_at, max(1, units // e.width))
 
     def _project_units(
         self, layer: LayerPlan, matrix: MatrixPlan, outputs: Rows, output: Target

@@ -73,6 +73,7 @@ class LayerPlan:
         gh: the recurrent sums [B, outputs of hh].
         projection: None where the units are the outputs.
         to_and_fro: whether hh is walked from its last panels to its first at every other step.
+        half_cell: whether the cell is computed in f16, between sums and states of f32.
     """
 
     state: int
@@ -87,6 +88,7 @@ class LayerPlan:
     cell: Cell
     projection: Projection | None
     to_and_fro: bool
+    half_cell: bool
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,10 @@ class StackPlan:
         state_sizes: last dimension of each state tensor: of h, and of c where there is one.
         sequence: own per slot where [slots, B, P] between layers starts.
         input_scales: own per slot of the scales [slots, B] of quantized inputs.
-        states: own offsets of the state tensors, where a team's members have their own.
+        states: own offsets of the state tensors, where they are not the result buffers: a team's
+            members have their own, and so has f16 arithmetic.
+        narrow_input: own per slot where the first layer's input [slots, B, I] stands in f16; None
+            where it is read as it comes.
         shared, own: how large those parts are.
         sharing: who runs what.
         byte_pitch: bytes a quantized input takes in [slots, B, byte_pitch]; 0 when none is.
@@ -118,6 +123,7 @@ class StackPlan:
     sequence: int
     input_scales: int
     states: tuple[int, ...]
+    narrow_input: int | None
     shared: Scratch
     own: Scratch
     sharing: Sharing
@@ -135,7 +141,7 @@ class StackPlan:
         return e.min(steps, e.index(self.time_chunk))
 
     def scratch_elements(self, e: Emitter, slots: ir.Value) -> ir.Value:
-        """f32 elements of scratch (index value)."""
+        """Elements of scratch (index value)."""
         per_slot, fixed = self.most_scratch()
         return e.add(e.mul(slots, per_slot), fixed)
 
@@ -162,7 +168,7 @@ class StackPlan:
         return e.add(e.mul(slots, self.batch * self.byte_pitch), self.staging)
 
     def most_scratch(self) -> tuple[int, int]:
-        """f32 elements of scratch: a slot, and besides."""
+        """Elements of scratch: a slot, and besides."""
         own, shared, workers = self.own, self.shared, self.sharing.workers
         rings = RING * (len(self.layers) - 1) if self.sharing.is_wavefront else 0
         per_slot = shared.per_slot + workers * own.per_slot + rings * self.batch * self.outputs
@@ -194,12 +200,15 @@ def plan_stack(
     chunk = _time_chunk(layers, schedule)
     staging = max(_staging(plan, min(batch, schedule.vector_tile)) for plan in plans)
     slot_staging = max(_slot_staging(plan, batch, chunk) for plan in plans)
-    in_own = state_shapes if sharing.stripes else []
+    is_half = schedule.element == "f16"
+    in_own = state_shapes if sharing.stripes or is_half else []
     states = tuple(own.take(math.prod(shape)) for shape in in_own)
+    inputs = layers[0].w_ih.shape[1]
+    narrow_input = own.take_per_slot(batch * inputs) if is_half else None
     return StackPlan(
-        batch, layers[0].w_ih.shape[1], hidden, outputs, rows,
+        batch, inputs, hidden, outputs, rows,
         tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales, states,
-        buffers.shared, own, sharing, byte_pitch, staging, slot_staging,
+        narrow_input, buffers.shared, own, sharing, byte_pitch, staging, slot_staging,
         chunk,
     )  # fmt: skip
 
@@ -283,7 +292,8 @@ def _plan_layer(
     batch: int,
     schedule: Schedule,
 ) -> LayerPlan:
-    width = schedule.vector_width if schedule.expand else 0
+    is_half = schedule.element == "f16"
+    width = schedule.vector_width if schedule.expand or is_half else 0
     rows, cell = plan_cell(pool, buffers.own, layer, width)
     where, dot = (rows.positions, rows.count, schedule.dot, rows.block), schedule.dot
     ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where)
@@ -301,6 +311,7 @@ def _plan_layer(
         cell,
         None if layer.w_hr is None else _plan_projection(pool, buffers, layer.w_hr, batch, dot),
         schedule.is_large(layer.w_hh.values.nbytes),
+        schedule.half_cells and hh.quantized_input,
     )
 
 

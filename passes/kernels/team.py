@@ -18,7 +18,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rtmobile_iree.passes.kernels.control import ARRIVALS, Control, bit, compare, when
+from rtmobile_iree.passes.kernels.control import ARRIVALS, Control
+from rtmobile_iree.passes.kernels.emit import bit, compare, when
 from torch_mlir import ir
 from torch_mlir.dialects import arith, scf
 
@@ -85,7 +86,7 @@ def run_chunks(
         body: (team, chunk, is this one's first): the chunk an index value, the last an i1.
     """
     e, index = control.emit, ir.IndexType.get()
-    leads = arith.cmpi(arith.CmpIPredicate.eq, rank, e.index(0))
+    leads = compare("eq", rank, e.index(0))
     yes = arith.constant(bit(), 1)
     loop = scf.WhileOp([index, index, bit()], [e.index(0), yes])
     before = loop.before.blocks.append(index, bit())

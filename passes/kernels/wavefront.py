@@ -19,7 +19,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rtmobile_iree.passes.kernels.control import ARRIVALS, Control, bit, compare
+from rtmobile_iree.passes.kernels.control import ARRIVALS, Control
+from rtmobile_iree.passes.kernels.emit import bit, compare
 from torch_mlir import ir
 from torch_mlir.dialects import arith, scf
 

@@ -217,8 +217,9 @@ def _parts(kernel: Kernel, made: CompiledKernels, steps: int, mca: Mca, model: M
 
 
 def products_s(core: Core, options: Options) -> float:
-    """Products a second at most: f32 sums take a lane each, an integer dot product four bytes."""
-    a_lane = 4 if options.activations == "i8" else 1
+    """Products a second at most: f32 sums take a lane each, f16 half a one, dot products of bytes
+    do four in one."""
+    a_lane = {"i8": 4, "f16": 2}.get(options.activations, 1)
     return core.fma_pipes * core.vector_width * a_lane * core.clock_hz
 
 

@@ -52,7 +52,7 @@ TABLE_2 = (
     PaperRow(301, "20x20", 145.93),
 )
 # weights x inputs of a matrix product, as `--values` and `--activations` say it
-FORMS = (("f32", "f32"), ("f16", "f32"), ("i8", "i8"))
+FORMS = (("f32", "f32"), ("f16", "f16"), ("i8", "i8"))
 
 
 @dataclass(frozen=True)
