@@ -73,6 +73,7 @@ class LowerPass:
         accumulators, vector_tile, time_chunk, cache_bytes, workers, activation_error, element,
             half_cells: see `Schedule`.
         integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
+        chunk_dot: another one, for several input vectors at once; empty: the same.
         parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
 
@@ -86,6 +87,7 @@ class LowerPass:
     workers: int = 1
     expand: bool = False
     integer_dot: str = ""
+    chunk_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
     element: str = "f32"
     half_cells: bool = False
@@ -94,7 +96,10 @@ class LowerPass:
     @property
     def schedule(self) -> Schedule:
         """The choices of every kernel."""
-        dot = integer_dot(self.integer_dot, self.vector_width) if self.integer_dot else None
+        dot, chunk_dot = (
+            integer_dot(name, self.vector_width) if name else None
+            for name in (self.integer_dot, self.chunk_dot)
+        )
         return Schedule(
             self.vector_width,
             self.accumulators,
@@ -104,6 +109,7 @@ class LowerPass:
             self.workers,
             self.expand,
             dot,
+            chunk_dot,
             self.activation_error,
             "f32",
             self.half_cells,

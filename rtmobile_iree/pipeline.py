@@ -98,6 +98,7 @@ def cpu_pipeline(target: CpuTarget, options: Options = DEFAULTS) -> tuple[Any, .
             workers=options.threads,
             expand=target.expand,
             integer_dot=dot,
+            chunk_dot=(target.chunk_dot or "") if dot else "",
             activation_error=options.activation_error,
             element="f16" if options.activations == "f16" else "f32",
             half_cells=target.core is not None and target.core.fp16,

@@ -39,21 +39,29 @@ class IntegerDot:
         lanes: i32 lanes of the register.
         zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
         move: how inputs are moved together, see `passes/kernels/staging.py`.
+        is_matrix: it multiplies two rows of eight weights with two input vectors' eight bytes each,
+            and adds eight products to each lane.
     """
 
     intrinsic: str
     lanes: int
     zero_point: int
     move: str = "gather"
+    is_matrix: bool = False
 
     @property
     def by_lane(self) -> bool:
         """Whether it multiplies by four bytes of one lane of a register."""
-        return self.move == "lookup"
+        return self.move == "lookup" and not self.is_matrix
+
+    @property
+    def kind(self) -> str:
+        """How panels are stored for it, see `passes/kernels/plan.py`."""
+        return "i8x8" if self.is_matrix else "i8x4"
 
     def lanes_a_row(self, height: int) -> int:
         """Lanes that a row of a panel takes: several where its rows are fewer than the lanes."""
-        return max(1, self.lanes // height)
+        return 1 if self.is_matrix else max(1, self.lanes // height)
 
 
 def integer_dot(name: str, lanes: int) -> IntegerDot:
@@ -68,7 +76,9 @@ def integer_dot(name: str, lanes: int) -> IntegerDot:
     intrinsic, sizes, zero_point, move = INTEGER_DOTS[name]
     if lanes not in sizes:
         raise TargetError(f"schedule: {name} has no form with {lanes} lanes, only {sizes}")
-    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, move)
+    return IntegerDot(
+        intrinsic.format(bits=32 * lanes), lanes, zero_point, move, is_matrix="mmla" in name
+    )
 
 
 VPDPBUSD = ("llvm.x86.avx512.vpdpbusd.{bits}", (4, 8, 16), 128)
@@ -77,6 +87,7 @@ INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str]] = {
     "vpdpbusd": (*VPDPBUSD, "gather"),
     "vpdpbusd-vbmi2": (*VPDPBUSD, "compress"),
     "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, "lookup"),
+    "smmla": ("llvm.aarch64.neon.smmla.v4i32.v16i8", (4,), 0, "lookup"),
 }
 
 
@@ -94,6 +105,7 @@ class Schedule:
         workers: most workers a recurrent kernel is shared out to.
         expand: whether the target expands a register under a mask.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
+        chunk_dot: instruction where several input vectors are at hand; None: that of `dot`.
         activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
         element: "f32", or "f16": what recurrent kernels compute in.
         half_cells: whether cells of layers with quantized inputs are computed in f16.
@@ -109,6 +121,7 @@ class Schedule:
     workers: int = 1
     expand: bool = False
     dot: IntegerDot | None = None
+    chunk_dot: IntegerDot | None = None
     activation_error: float = ACTIVATION_ERROR
     element: str = "f32"
     half_cells: bool = False

@@ -46,6 +46,7 @@ class CpuTarget(Target):
         vector_registers: number of those.
         expand: whether it expands a register under a mask.
         integer_dot: its integer dot product, a name in `schedule.INTEGER_DOTS`.
+        chunk_dot: that for several input vectors at once; None: the same.
         cache_bytes: a larger matrix, read again and again, is walked to and fro; 0: none is. L2 of
             a phone's core; what this machine's cores share here, where a phone's L3 is as small.
         core: the core that was named, or is taken; None of the host.
@@ -55,6 +56,7 @@ class CpuTarget(Target):
     vector_registers: int
     expand: bool = False
     integer_dot: str | None = None
+    chunk_dot: str | None = None
     cache_bytes: int = 0
     core: Core | None = None
 
@@ -160,6 +162,7 @@ def _arm64_target(name: str, core: Core) -> CpuTarget:
         core.vector_width,
         core.vector_registers,
         integer_dot=core.integer_dot,
+        chunk_dot=core.chunk_dot,
         cache_bytes=core.l2_bytes,
         core=core,
     )
@@ -173,7 +176,8 @@ def host_target() -> CpuTarget:
     flags = (*CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
     dot = next((dot for feature, dot in DOT_UNITS.items() if feature in features), None)
     return CpuTarget("host", flags, "local-sync", unit[2], unit[0], unit[1],
-                     "avx512f" in features, dot, last_cache_bytes())  # fmt: skip
+                     "avx512f" in features, dot,
+                     cache_bytes=last_cache_bytes())  # fmt: skip
 
 
 @functools.cache

@@ -9,19 +9,20 @@ A kernel reads these constant buffers, shared by all its matrices:
 - `index` u16 (i32 when an entry needs it): kept columns of every group, then output positions of
   scattered panels, one a stored row: padding goes where the panel's first row goes, and the kernel
   writes the first row last;
-- `table` i32: one row of `TABLE_FIELDS` for every panel; `column_start` of an i8x4 panel is the
-  number of its group, see `staging`.
+- `table` i32: one row of `TABLE_FIELDS` for every panel; `column_start` of an i8x4 or i8x8
+  panel is the number of its group, see `staging`.
 
 Panels of one height whose output rows are consecutive form a `PanelClass`; so do those whose rows
 are not (row pruning leaves gaps): their results go out one by one through the position list.
 
-Two types are laid out with several columns of a row side by side in one 32-bit lane,
+Some types are laid out with several columns of a row side by side in one 32-bit lane (or two),
 values[k / lanes][row][k % lanes], the columns filled up to a whole number of lanes:
 
 - `bf16x2`: an f32 register is a shift or a mask away, where widening would take two instructions;
 - `i8x4`: for integer dot products with inputs quantized to bytes. Where these are offset by a zero
   point, each sum starts from minus that times its row's sum of weights. A panel shorter than a
-  register has several lanes a row, one beside the other: values[k / 4q][row][k % 4q].
+  register has several lanes a row, one beside the other: values[k / 4q][row][k % 4q];
+- `i8x8`: for those of two input vectors at once, two rows a register.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from rtmobile_iree.values import STORAGE, from_storage, to_storage, value_type
 TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
-COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
+COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4, "i8x8": 8}
 QUADS = "quads"  # the buffer of column numbers by four (`tall`)
 HALF_LANES = 8  # f16 elements of a NEON register
 LEAST_DOTS = 128  # weights of a panel
@@ -52,7 +53,7 @@ class PanelClass:
 
     Attributes:
         height: stored rows of each panel.
-        kind: how its values are stored: a value type, bf16x2 or i8x4.
+        kind: how its values are stored: a value type, bf16x2, i8x4 or i8x8.
         scattered: output positions come from the index buffer, else `out` is the first of a run.
         partial: panels have fewer rows than their height, and are stored under a mask.
         table_start: first row in the table.
@@ -79,7 +80,7 @@ class MatrixPlan:
         outputs: length of the output vector; inputs: of the input vector.
         classes: the panels, tallest first.
         complete: the panels write every output.
-        staging: how inputs of i8x4 panels are moved together; None where there are no such panels.
+        staging: how inputs of i8x4 and i8x8 panels are moved together; None where there are none.
     """
 
     outputs: int
@@ -199,7 +200,7 @@ def plan_matrix(
         return _plan_tall(pool, packed, bias, positions, outputs, masked)
     kind = _kind(packed, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
-    dot = dot if kind == "i8x4" else None
+    dot = dot if dot is not None and kind == dot.kind else None
     staging = plan_staging(pool, packed, dot) if dot and packed.reorder.size else None
     classes = []
     for (height, scattered, partial), members in _classes(packed, positions, masked).items():
@@ -284,12 +285,12 @@ def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
     if packed.value_type != "i8" or dot is None:
         return packed.value_type
     weights = packed.values.size / max(1, len(panels(packed)))
-    return "i8x4" if weights >= max(LEAST_DOTS, packed.shape[1] / 2) else "i8"
+    return dot.kind if weights >= max(LEAST_DOTS, packed.shape[1] / 2) else "i8"
 
 
 def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:
     """Columns of a row that stand side by side."""
-    lanes = dot.lanes_a_row(height) if kind == "i8x4" and dot else 1
+    lanes = dot.lanes_a_row(height) if dot else 1
     return COLUMNS_A_LANE.get(kind, 1) * lanes
 
 

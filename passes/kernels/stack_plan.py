@@ -295,9 +295,10 @@ def _plan_layer(
     is_half = schedule.element == "f16"
     width = schedule.vector_width if schedule.expand or is_half else 0
     rows, cell = plan_cell(pool, buffers.own, layer, width)
-    where, dot = (rows.positions, rows.count, schedule.dot, rows.block), schedule.dot
-    ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where)
-    hh, hh_rows = plan_rows(pool, layer.w_hh, rows.hh_bias, *where)
+    where, dot = (rows.positions, rows.count), schedule.dot
+    chunk_dot = schedule.chunk_dot or dot
+    ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where, chunk_dot, rows.block)
+    hh, hh_rows = plan_rows(pool, layer.w_hh, rows.hh_bias, *where, dot, rows.block)
     return LayerPlan(
         layer.state,
         ih,
@@ -311,7 +312,7 @@ def _plan_layer(
         cell,
         None if layer.w_hr is None else _plan_projection(pool, buffers, layer.w_hr, batch, dot),
         schedule.is_large(layer.w_hh.values.nbytes),
-        schedule.half_cells and hh.quantized_input,
+        schedule.half_cells and dot is not None and layer.w_hh.value_type == "i8",
     )
 
 
