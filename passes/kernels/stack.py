@@ -18,7 +18,7 @@ Source: the fused scan is RTMobile's (arXiv 2002.11474, IV-B).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.cells import StepVectors
 from rtmobile_iree.passes.kernels.dots import Quantized, quantize
@@ -228,7 +228,8 @@ class StackKernel:
         def step(t: ir.Value) -> None:
             gh = Rows(sums, layer.gh.at(e, t), layer.hh.outputs)
             if "recur" in self.schedule.parts:
-                self._times(layer.hh, self._state(layer), gh)
+                state = replace(self._state(layer), start=layer.hh_from)
+                self._times(layer.hh, state, gh)
 
             def output(b: ir.Value) -> tuple[ir.Value, ir.Value]:
                 vector = e.add(e.mul(t, plan.batch), b)
