@@ -170,7 +170,7 @@ def sum_columns(
         return sums
 
     sums = starts + [e.splat(0.0, e.width)] * ((sets - 1) * size)
-    if columns.known * QUAD * size <= MOST_WRITTEN_OUT and columns.known:
+    if 0 < columns.known * QUAD * size <= MOST_WRITTEN_OUT:
         for k in range(columns.known):
             sums = quad(k, sums)
     else:
