@@ -88,7 +88,7 @@ class LowerVulkanPass:
                 self._lower_matmul(block, op, f"rtmobile_matmul_{number}")
 
     def _emitter(self, threads: int) -> ThreadEmitter:
-        return ThreadEmitter(1, self.activation_error, threads)
+        return ThreadEmitter(1, self.activation_error, workgroup_size=threads)
 
     def _lower_scan(self, block: ir.Block, chain: list[ir.Operation], kind: str, name: str) -> None:
         inputs = list(chain[0].operands)[: len(chain[0].results)]
