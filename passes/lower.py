@@ -205,6 +205,7 @@ def _lower_stack(
         Binding(f32, plan.batch * plan.outputs, 0, False),
         *(Binding(f32, 0, plan.state_elements(i), False) for i in states),
         Binding(emit.number, *plan.most_scratch(), False),
+        *(Binding(emit.number, 0, plan.state_elements(i), False) for i in states if emit.is_half),
     ]
     if plan.byte_pitch:
         per_slot, fixed = plan.most_bytes()
@@ -214,14 +215,17 @@ def _lower_stack(
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
         counts = (len(inputs), len(pool_bindings), int(shared > 0))
         given, arrays, control, made = _split(buffers, *counts)
-        y, *next_states, scratch = made[: len(shapes) + 2]
+        y, next_states, scratch, half_states, rest = _split(
+            made, 1, len(shapes), 1, len(shapes) * emit.is_half
+        )
         arguments = Arguments(
             given[0],
             given[1:],
-            y,
-            tuple(next_states),
-            scratch,
-            made[-1] if plan.byte_pitch else None,
+            *y,
+            next_states,
+            *scratch,
+            half_states,
+            rest[0] if rest else None,
             control[0] if control else None,
         )
         StackRun(emit, schedule, plan, _constants(pool, arrays), arguments, steps).body()
@@ -257,6 +261,9 @@ def _dispatch_stack(
         *((kind, []) for kind in state_types),
         (scratch, [plan.scratch_elements(e, slots)]),
     ]
+    if e.is_half:
+        sizes = [plan.state_elements(number) for number in range(len(state_types))]
+        results += [(ir.RankedTensorType.get([size], e.number), []) for size in sizes]
     if plan.byte_pitch:
         size = e.mul(plan.byte_elements(e, slots), plan.sharing.workers)
         results.append((ir.RankedTensorType.get([dynamic], element("i8")), [size]))

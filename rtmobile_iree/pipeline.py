@@ -30,7 +30,7 @@ def layout_pipeline(options: Options = DEFAULTS) -> tuple[Any, ...]:
         EliminateDeadUnitsPass(),
         EncodePass(),
         ReorderPass(),
-        EliminateLoadsPass(),
+        EliminateLoadsPass("f16" if options.activations == "f16" else "f32"),
         PackPass(options.values),
     )
 

@@ -193,20 +193,28 @@ class Emitter:
         length = ir.VectorType(left.type).shape[0]
         return intrinsic(f"llvm.maximum.v{length}f16", left.type, [left, right])
 
-    def reciprocal(self, x: ir.Value) -> ir.Value:
-        """1 / x of f16: ARM's estimate and a step of Newton's, 2 units in the last place off."""
+    def reciprocal(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """1 / x of f16 as a product: ARM's estimate, 1/256 off, and what a step of Newton's adds.
+
+        Multiplied, they are 2 units in the last place off.
+        """
         length = ir.VectorType(x.type).shape[0]
-        if length > self.width:
-            parts = [
-                self.reciprocal(vector.shuffle(x, x, list(range(at, at + self.width))))
-                for at in range(0, length, self.width)
-            ]
-            return self.joined(parts)
         if length < NEON_WIDTH:
-            return arith.divf(self.splat(1.0, length), x)
+            one = self.splat(1.0, length)
+            return arith.divf(one, x), one
+        found = [
+            self._estimate(vector.shuffle(x, x, list(range(at, min(length, at + self.width)))))
+            for at in range(0, length, self.width)
+        ]
+        estimates, steps = zip(*found, strict=True)
+        return self.joined(list(estimates)), self.joined(list(steps))
+
+    def _estimate(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """`reciprocal` of a register, or of half of one."""
+        length = ir.VectorType(x.type).shape[0]
         estimate = intrinsic(f"llvm.aarch64.neon.frecpe.v{length}f16", x.type, [x])
         step = intrinsic(f"llvm.aarch64.neon.frecps.v{length}f16", x.type, [x, estimate])
-        return arith.mulf(estimate, step)
+        return estimate, step
 
     def loop(
         self,

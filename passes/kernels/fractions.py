@@ -31,8 +31,14 @@ class Fraction:
     top: ir.Value
     bottom: ir.Value
 
+    def factors(self, e: Emitter) -> tuple[ir.Value, ir.Value]:
+        """Two whose product it is; the second, near 1, takes longer."""
+        estimate, step = e.reciprocal(self.bottom)
+        return arith.mulf(self.top, estimate), step
+
     def value(self, e: Emitter) -> ir.Value:
-        return arith.mulf(self.top, e.reciprocal(self.bottom))
+        """The quotient."""
+        return arith.mulf(*self.factors(e))
 
 
 def tanh_fraction(e: Emitter, x: ir.Value, length: int, scale: float = 1.0) -> Fraction:
@@ -57,8 +63,7 @@ def half_tanh(e: Emitter, x: ir.Value, length: int) -> Fraction:
 
 def sigmoid(e: Emitter, x: ir.Value, length: int) -> ir.Value:
     """1 / (1 + exp(-x))."""
-    gate = half_tanh(e, x, length)
-    return e.fma(gate.top, e.reciprocal(gate.bottom), e.splat(0.5, length))
+    return e.fma(*half_tanh(e, x, length).factors(e), e.splat(0.5, length))
 
 
 def tanh(e: Emitter, x: ir.Value, length: int) -> ir.Value:

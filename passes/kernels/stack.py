@@ -230,7 +230,8 @@ class StackKernel:
         def step(t: ir.Value) -> None:
             gh = Rows(sums, layer.gh.at(e, t), layer.hh.outputs)
             if "recur" in self.schedule.parts:
-                self._times(layer.hh, self._state(layer), gh, t if layer.to_and_fro else None)
+                state = replace(self._state(layer), start=layer.hh_from)
+                self._times(layer.hh, state, gh, t if layer.to_and_fro else None)
 
             def output(b: ir.Value) -> tuple[ir.Value, ir.Value]:
                 vector = e.add(e.mul(t, plan.batch), b)

@@ -20,6 +20,7 @@ from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.expand import Expansion, plan_rows
 from rtmobile_iree.passes.kernels.plan import LINE, ConstantPool, MatrixPlan, plan_matrix
 from rtmobile_iree.passes.kernels.sharing import Sharing, plan_sharing
+from rtmobile_iree.passes.kernels.tall import MOST_COLUMNS, moved_columns
 from rtmobile_iree.passes.kernels.wavefront import RING
 from torch_mlir import ir
 from torch_mlir.dialects import arith
@@ -67,6 +68,7 @@ class LayerPlan:
 
     Attributes:
         state: which row of the states the layer owns.
+        hh_from: offset in the states of what the columns of hh are counted from.
         ih_rows, hh_rows: how the outputs of ih and hh are read; None where they have no gaps.
         ih_start, hh_start: offsets in values: outputs of pruned rows; None when all are written.
         gi: shared per slot where the projected inputs [slots, B, outputs of ih] start.
@@ -77,6 +79,7 @@ class LayerPlan:
     """
 
     state: int
+    hh_from: int
     ih: MatrixPlan
     hh: MatrixPlan
     ih_rows: Expansion | None
@@ -101,8 +104,7 @@ class StackPlan:
         state_sizes: last dimension of each state tensor: of h, and of c where there is one.
         sequence: own per slot where [slots, B, P] between layers starts.
         input_scales: own per slot of the scales [slots, B] of quantized inputs.
-        states: own offsets of the state tensors, where they are not the result buffers: a team's
-            members have their own, and so has f16 arithmetic.
+        states: own offsets of the state tensors, where a team's members have their own.
         narrow_input: own per slot where the first layer's input [slots, B, I] stands in f16; None
             where it is read as it comes.
         shared, own: how large those parts are.
@@ -200,11 +202,10 @@ def plan_stack(
     chunk = _time_chunk(layers, schedule)
     staging = max(_staging(plan, min(batch, schedule.vector_tile)) for plan in plans)
     slot_staging = max(_slot_staging(plan, batch, chunk) for plan in plans)
-    is_half = schedule.element == "f16"
-    in_own = state_shapes if sharing.stripes or is_half else []
+    in_own = state_shapes if sharing.stripes else []
     states = tuple(own.take(math.prod(shape)) for shape in in_own)
     inputs = layers[0].w_ih.shape[1]
-    narrow_input = own.take_per_slot(batch * inputs) if is_half else None
+    narrow_input = own.take_per_slot(batch * inputs) if schedule.element == "f16" else None
     return StackPlan(
         batch, inputs, hidden, outputs, rows,
         tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales, states,
@@ -298,9 +299,13 @@ def _plan_layer(
     where, dot = (rows.positions, rows.count), schedule.dot
     chunk_dot = schedule.chunk_dot or dot
     ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where, chunk_dot, rows.block)
-    hh, hh_rows = plan_rows(pool, layer.w_hh, rows.hh_bias, *where, dot, rows.block)
+    w_hh, hh_from = layer.w_hh, layer.state * batch * layer.w_hh.shape[1]
+    if is_half and hh_from + w_hh.shape[1] <= MOST_COLUMNS:
+        w_hh, hh_from = moved_columns(w_hh, hh_from), 0
+    hh, hh_rows = plan_rows(pool, w_hh, rows.hh_bias, *where, dot, rows.block)
     return LayerPlan(
         layer.state,
+        hh_from,
         ih,
         hh,
         ih_rows,

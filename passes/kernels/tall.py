@@ -27,18 +27,31 @@ from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix, Panel, panels
 
 QUAD = 4  # columns
 INDEX_BITS = 16
+MOST_COLUMNS = 1 << INDEX_BITS
 HIGHEST = max(PANEL_HEIGHTS)
 # What the last column's weights are multiplied with in its place and in those added.
 SHARES = {0: (1.0,), 1: (0.5, 0.5), 2: (0.5, 0.25, 0.25), 3: (0.25, 0.25, 0.25, 0.25)}
 # Panels that share a number of columns before the kernel is written for it, and most multiply-adds
-# of such code: 1 to 2 KB of instructions, which stay in the cache.
+# of such code: 1 KB of instructions. Of longer code LLVM moves loads so far ahead that it runs out
+# of registers.
 LEAST_ALIKE = 3
-MOST_WRITTEN_OUT = 256
+MOST_WRITTEN_OUT = 64
 
 
 def fits(packed: PackedMatrix) -> bool:
     """Whether the matrix can stand so: its column numbers have 16 bits."""
-    return packed.shape[1] <= 1 << INDEX_BITS
+    return packed.shape[1] <= MOST_COLUMNS
+
+
+def moved_columns(packed: PackedMatrix, start: int) -> PackedMatrix:
+    """The matrix for an input that begins at `start` of a longer one.
+
+    An address of x is then the longer one's, which is in a register, and a number; no third part.
+    """
+    rows, columns = packed.shape
+    numbers = packed.column_index.astype(np.int32) + start
+    dtype = np.uint16 if columns + start <= MOST_COLUMNS else np.int32
+    return replace(packed, shape=(rows, columns + start), column_index=numbers.astype(dtype))
 
 
 def tall_panels(packed: PackedMatrix, lanes: int) -> list[tuple[Panel, np.ndarray]]:
@@ -158,7 +171,7 @@ def sum_columns(
         return sums
 
     sums = starts + [e.splat(0.0, e.width)] * ((sets - 1) * size)
-    if columns.known * QUAD * size <= MOST_WRITTEN_OUT and columns.known:
+    if 0 < columns.known * QUAD * size <= MOST_WRITTEN_OUT:
         for k in range(columns.known):
             sums = quad(k, sums)
     else:
