@@ -1,9 +1,11 @@
 """Static cycles: what is counted, what a count costs, and what is refused."""
 
 import io
+import itertools
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from torch import nn
 
 from rtmobile_iree import cli
 from rtmobile_iree.cores import CORES, get_core
-from rtmobile_iree.cycles import table
+from rtmobile_iree.cycles import emulate, table
 from rtmobile_iree.cycles.disassembly import Instruction, blocks, disassemble
 from rtmobile_iree.cycles.emulate import Counts, count_instructions
 from rtmobile_iree.cycles.estimate import (
@@ -103,6 +105,41 @@ def test_other_values_run_in_the_emulator(form, mca, tmp_path):
     dots = sum(block.times * block.count(r"sdot\b") for block in ran)
     # columns come in fours, and 16 products are one instruction
     assert (dots * 16 == 3 * 3 * 64 * (64 + 8)) == (form == ("i8", "i8"))
+
+
+def test_a_matrix_larger_than_the_cache_is_walked_to_and_fro(tmp_path, monkeypatch):
+    """Panels of W_hh in the order they are read, step by step: 64 rows of 64 columns each."""
+    from unicorn import UC_HOOK_MEM_READ
+
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(8, 64)
+
+        def forward(self, x):
+            return self.gru(x)[0]
+
+    target, inputs = replace(A76, cache_bytes=1), (torch.randn(5, 1, 8),)
+    made = compile_kernels(Recurrent().eval(), inputs, target, Options(), tmp_path)
+    (kernel,) = made.kernels
+    sizes = [0 if each.data is None else each.data.nbytes for each in kernel.buffers]
+    place = sizes.index(max(sizes))
+    weights, before = kernel.buffers[place], kernel.buffers[:place]
+    start = emulate.DATA + sum(emulate._pages(b.size_bytes(3)) + emulate.PAGE for b in before)
+    stop, read, run = start + weights.size_bytes(3), [], emulate._run
+
+    def watched(machine, *arguments):
+        machine.hook_add(UC_HOOK_MEM_READ, lambda uc, access, at, size, *_: read.append(at),
+                         begin=start, end=stop)  # fmt: skip
+        return run(machine, *arguments)
+
+    monkeypatch.setattr(emulate, "_run", watched)
+    emulate.count_instructions(made.files[kernel.name].read_bytes(), kernel, kernel.items(3))
+    panel = 64 * 64 * 4
+    first = start + 4 * (192 * 8 + 192)  # after W_ih and its biases
+    numbers = [(at - first) // panel for at in read if first <= at < first + 3 * panel]
+    order = [number for number, _ in itertools.groupby(numbers)]
+    assert order == [0, 1, 2, 1, 0, 1, 2]
 
 
 def test_loops_are_entered_less_often_than_they_run(kernels, mca):
