@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
-from rtmobile_iree.passes.grouping import cycles, loads, merge_groups
+from rtmobile_iree.passes.grouping import HALF, MEASURED, PanelCosts, cycles, loads, merge_groups
 from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
 from rtmobile_iree.passes.weights import (
     Weight,
@@ -36,11 +36,11 @@ from torch_mlir.dialects import tensor
 from rtmobile_iree.bspc import Group
 
 
-def eliminate_loads(weight: Weight) -> Weight:
+def eliminate_loads(weight: Weight, costs: PanelCosts = MEASURED) -> Weight:
     """The weight with groups of nearly equal patterns merged."""
     if weight.stage != "reordered":
         return weight
-    groups = merge_groups(weight.groups(), weight.array.shape[1])
+    groups = merge_groups(weight.groups(), weight.array.shape[1], costs)
     return weight.arranged(groups, stage="merged", loads_after=loads(groups))
 
 
@@ -65,16 +65,24 @@ LOADS = ("loads_before", "loads_after")
 
 @dataclass(frozen=True)
 class EliminateLoadsPass:
-    """Merges groups, and matmuls fed by the same vector, where that saves loads and time."""
+    """Merges groups, and matmuls fed by the same vector, where that saves loads and time.
+
+    Attributes:
+        element: "f32", or "f16": what recurrent layers are computed in.
+    """
 
     name: ClassVar[str] = "bspc-eliminate-loads"
+
+    element: str = "f32"
 
     def run(self, module: ir.Operation) -> None:
         _fuse_matmuls(module)
         for op in bspc_ops(module):
             before = read_weights(op)
+            is_half = self.element == "f16" and op.name != "bspc.matmul"
+            costs = HALF if is_half else MEASURED
             if any(weight.stage == "reordered" for weight in before):
-                write_weights(op, [eliminate_loads(weight) for weight in before])
+                write_weights(op, [eliminate_loads(weight, costs) for weight in before])
 
 
 def _fuse_matmuls(module: ir.Operation) -> None:

@@ -2,10 +2,7 @@
 
 A group of R rows and K kept columns becomes panels (rtmobile_iree/bspc.py); its cost in cycles is
 
-    sum over its panels of  K * (X_CYCLES + height * ROW_CYCLES) + PANEL_CYCLES
-
-Measured on Zen 4, one core: an index load and a broadcast load of x take 1.5 cycles; 16 weights
-come from L2 or L3 in 2 cycles (32 bytes a cycle); starting and writing out a panel takes about 25.
+    sum over its panels of  K * (x_cycles + height * row_cycles) + panel_cycles
 """
 
 from __future__ import annotations
@@ -17,10 +14,23 @@ from numpy.typing import NDArray
 
 from rtmobile_iree.bspc import PANEL_HEIGHTS, Group, find_groups
 
-X_CYCLES = 1.5
-ROW_CYCLES = 2 / 16
-PANEL_CYCLES = 25.0
-ROW_ALIGN = min(PANEL_HEIGHTS)
+
+@dataclass(frozen=True)
+class PanelCosts:
+    """What panels cost, and how tall they may be, tallest first."""
+
+    x_cycles: float
+    row_cycles: float
+    panel_cycles: float
+    heights: tuple[int, ...]
+
+
+# Measured on Zen 4, one core: an index load and a broadcast load of x take 1.5 cycles; 16 weights
+# come from L2 or L3 in 2 cycles (32 bytes a cycle); starting and writing out a panel takes 25.
+MEASURED = PanelCosts(1.5, 2 / 16, 25.0, PANEL_HEIGHTS)
+# Estimate for f16 panels (kernels/tall.py) on Cortex-A76: two loads a cycle, of which each column
+# takes 1.25 and eight rows of it one more; the rest by llvm-mca.
+HALF = PanelCosts(1.25 / 2, 1 / 16, 25.0, tuple(range(max(PANEL_HEIGHTS), 0, -8)))
 
 # a table of all pairs of so many groups takes 64 MB; more groups are merged part by part
 MERGED_AT_ONCE = 4096
@@ -32,23 +42,26 @@ class RowCosts:
 
     panels: NDArray[np.float32]
     rows: NDArray[np.float32]
+    costs: PanelCosts
 
     @staticmethod
-    def up_to(count: int) -> RowCosts:
+    def up_to(count: int, costs: PanelCosts = MEASURED) -> RowCosts:
         """The table for 0 to `count` rows."""
-        padded = -(-np.arange(count + 1) // ROW_ALIGN) * ROW_ALIGN
+        align = min(costs.heights)
+        padded = -(-np.arange(count + 1) // align) * align
         left, panels = padded.copy(), np.zeros_like(padded)
-        for height in PANEL_HEIGHTS:
+        for height in costs.heights:
             panels += left // height
             left %= height
-        return RowCosts(panels.astype(np.float32), padded.astype(np.float32))
+        return RowCosts(panels.astype(np.float32), padded.astype(np.float32), costs)
 
     def cycles(
         self, rows: NDArray[np.integer], columns: NDArray[np.floating]
     ) -> NDArray[np.floating]:
         """Cycles of groups with so many rows and columns; arrays broadcast."""
-        panels = self.panels[rows]
-        return columns * (X_CYCLES * panels + ROW_CYCLES * self.rows[rows]) + PANEL_CYCLES * panels
+        panels, costs = self.panels[rows], self.costs
+        a_column = costs.x_cycles * panels + costs.row_cycles * self.rows[rows]
+        return columns * a_column + costs.panel_cycles * panels
 
     def loads(
         self, rows: NDArray[np.integer], columns: NDArray[np.floating]
@@ -71,7 +84,7 @@ def loads(groups: list[Group]) -> int:
     return int(RowCosts.up_to(int(rows.max(initial=0))).loads(rows, columns).sum())
 
 
-def merge_groups(groups: list[Group], columns: int) -> list[Group]:
+def merge_groups(groups: list[Group], columns: int, costs: PanelCosts = MEASURED) -> list[Group]:
     """Merges groups of nearly equal patterns while that makes the matrix cheaper.
 
     A merged group keeps the union of the columns; weights that were pruned there become stored
@@ -87,7 +100,7 @@ def merge_groups(groups: list[Group], columns: int) -> list[Group]:
     """
     while True:
         parts = [groups[i : i + MERGED_AT_ONCE] for i in range(0, len(groups), MERGED_AT_ONCE)]
-        merged = [group for part in parts for group in _Merger(part, columns).run()]
+        merged = [group for part in parts for group in _Merger(part, columns, costs).run()]
         if len(parts) <= 1 or len(merged) == len(groups):
             return sorted(merged, key=lambda group: int(group.rows[0]))
         groups = merged
@@ -96,7 +109,7 @@ def merge_groups(groups: list[Group], columns: int) -> list[Group]:
 class _Merger:
     """Groups on their way to being merged; `gain[a, b]` is what merging a and b would save."""
 
-    def __init__(self, groups: list[Group], columns: int) -> None:
+    def __init__(self, groups: list[Group], columns: int, costs: PanelCosts) -> None:
         self.members = [np.sort(group.rows) for group in groups]
         self.kept = np.zeros((len(groups), columns), np.float32)
         for i, group in enumerate(groups):
@@ -105,7 +118,7 @@ class _Merger:
         self.columns = self.kept.sum(axis=1)
         self.alive = np.ones(len(groups), bool)
         # twice over, since gains() looks at every group beside itself too
-        self.table = RowCosts.up_to(2 * int(self.rows.sum()))
+        self.table = RowCosts.up_to(2 * int(self.rows.sum()), costs)
         self.gain = self.gains(np.arange(len(groups)))
 
     def run(self) -> list[Group]:

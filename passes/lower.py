@@ -18,13 +18,13 @@ Does not handle: GPUs; see `lower_vulkan`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise
 from typing import ClassVar
 
 import numpy as np
 from rtmobile_iree.dialects.constants import constant, element_type
-from rtmobile_iree.passes.kernels.cells import PlanCell
+from rtmobile_iree.passes.kernels.cells import Layer, PlanCell
 from rtmobile_iree.passes.kernels.control import LINE
 from rtmobile_iree.passes.kernels.dispatch import (
     Binding,
@@ -56,6 +56,7 @@ from rtmobile_iree.passes.packed_ops import (
 )
 from torch_mlir import ir
 
+from rtmobile_iree.errors import CompileError
 from rtmobile_iree.schedule import ACTIVATION_ERROR, PARTS, Schedule, integer_dot
 
 CELLS: dict[str, PlanCell] = {
@@ -73,8 +74,10 @@ class LowerPass:
 
     Attributes:
         vector_width: f32 elements in one vector register of the target.
-        accumulators, vector_tile, time_chunk, workers, activation_error: see `Schedule`.
+        accumulators, vector_tile, time_chunk, cache_bytes, workers, activation_error, element,
+            half_cells: see `Schedule`.
         integer_dot: a name in `INTEGER_DOTS`, for quantized inputs of i8 weights; else empty.
+        chunk_dot: another one, for several input vectors at once; empty: the same.
         parts: of the recurrent kernels, joined by "+"; fewer than all only to measure them.
     """
 
@@ -83,32 +86,50 @@ class LowerPass:
     vector_width: int = 16
     accumulators: int = 16
     vector_tile: int = 4
-    time_chunk: int = 8
+    time_chunk: int = 16
+    cache_bytes: int = 0
     workers: int = 1
     expand: bool = False
     integer_dot: str = ""
+    chunk_dot: str = ""
     activation_error: float = ACTIVATION_ERROR
+    element: str = "f32"
+    half_cells: bool = False
     parts: str = "+".join(PARTS)
 
-    def run(self, module: ir.Operation) -> None:
-        """Replaces every packed op of the module (see the module docstring)."""
-        dot = integer_dot(self.integer_dot, self.vector_width) if self.integer_dot else None
-        schedule = Schedule(
+    @property
+    def schedule(self) -> Schedule:
+        """The choices of every kernel."""
+        dot, chunk_dot = (
+            integer_dot(name, self.vector_width) if name else None
+            for name in (self.integer_dot, self.chunk_dot)
+        )
+        return Schedule(
             self.vector_width,
             self.accumulators,
             self.vector_tile,
             self.time_chunk,
+            self.cache_bytes,
             self.workers,
             self.expand,
             dot,
+            chunk_dot,
             self.activation_error,
+            "f32",
+            self.half_cells,
             tuple(part for part in self.parts.split("+") if part),
         )
+
+    def run(self, module: ir.Operation) -> None:
+        """Replaces every packed op of the module (see the module docstring)."""
+        recurrent = schedule = self.schedule
+        if self.element == "f16":
+            recurrent = replace(schedule, vector_width=2 * self.vector_width, element="f16")
         block = module.regions[0].blocks[0]
         with module.context, ir.Location.unknown():
             for kind, cell in CELLS.items():
                 for number, chain in enumerate(chains(packed_ops(module, kind))):
-                    _lower_stack(block, chain, cell, f"rtmobile_{kind}_{number}", schedule)
+                    _lower_stack(block, chain, cell, f"rtmobile_{kind}_{number}", recurrent)
             for number, op in enumerate(packed_ops(module, "matmul")):
                 _lower_matmul(block, op, f"rtmobile_matmul_{number}", schedule)
 
@@ -117,11 +138,14 @@ def _lower_stack(
     block: ir.Block, chain: list[ir.Operation], cell: PlanCell, name: str, schedule: Schedule
 ) -> None:
     inputs, shapes = stack_inputs(chain), state_shapes(chain)
-    pool = ConstantPool()
+    pool = ConstantPool(schedule.element)
     layers = [read_layer(op) for op in chain]
+    if schedule.element == "f16":
+        for op, layer in zip(chain, layers, strict=True):
+            _check_half(op, layer)
     plan = plan_stack(pool, layers, cell, shapes, schedule)
     pool_bindings = _pool_bindings(pool)
-    emit = Emitter(schedule.vector_width, schedule.activation_error)
+    emit = Emitter(schedule.vector_width, schedule.activation_error, schedule.element)
     f32, states, shared = emit.f32, range(len(shapes)), words(plan) * LINE
     bindings = [
         Binding(f32, plan.batch * plan.inputs, 0, True),
@@ -130,7 +154,8 @@ def _lower_stack(
         *([Binding(ir.IntegerType.get_signless(32), 0, shared, False)] if shared else []),
         Binding(f32, plan.batch * plan.outputs, 0, False),
         *(Binding(f32, 0, plan.state_elements(i), False) for i in states),
-        Binding(f32, *plan.most_scratch(), False),
+        Binding(emit.number, *plan.most_scratch(), False),
+        *(Binding(emit.number, 0, plan.state_elements(i), False) for i in states if emit.is_half),
     ]
     if plan.byte_pitch:
         per_slot, fixed = plan.most_bytes()
@@ -140,14 +165,17 @@ def _lower_stack(
     def body(steps: ir.Value, buffers: Sequence[ir.Value]) -> None:
         counts = (len(inputs), len(pool_bindings), int(shared > 0))
         given, arrays, control, made = _split(buffers, *counts)
-        y, *next_states, scratch = made[: len(shapes) + 2]
+        y, next_states, scratch, half_states, rest = _split(
+            made, 1, len(shapes), 1, len(shapes) * emit.is_half
+        )
         arguments = Arguments(
             given[0],
             given[1:],
-            y,
-            tuple(next_states),
-            scratch,
-            made[-1] if plan.byte_pitch else None,
+            y[0],
+            next_states,
+            scratch[0],
+            half_states,
+            rest[0] if rest else None,
             control[0] if control else None,
         )
         StackRun(emit, schedule, plan, _constants(pool, arrays), arguments, steps).body()
@@ -155,7 +183,7 @@ def _lower_stack(
     workgroups = at_least(plan.sharing.workers, plan.sharing.least_steps)
     define_kernel(block, name, bindings, body, workgroups)
     with ir.InsertionPoint(chain[-1]):
-        call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan)
+        call = _dispatch_stack(name, chain, [*inputs, *_pool_constants(pool)], plan, emit)
     replace_chain(chain, call.results)
 
 
@@ -166,14 +194,16 @@ def _split(values: Sequence[ir.Value], *counts: int) -> list[tuple[ir.Value, ...
 
 
 def _dispatch_stack(
-    name: str, chain: list[ir.Operation], arguments: list[ir.Value], plan: StackPlan
+    name: str, chain: list[ir.Operation], arguments: list[ir.Value], plan: StackPlan, e: Emitter
 ) -> ir.Operation:
     steps, results = stack_results(chain)
     dynamic = ir.ShapedType.get_dynamic_size()
-    e = Emitter(1)
     slots = plan.slots(e, steps)
-    scratch = ir.RankedTensorType.get([dynamic], e.f32)
+    scratch = ir.RankedTensorType.get([dynamic], e.number)
     results.append((scratch, [plan.scratch_elements(e, slots)]))
+    if e.is_half:
+        sizes = [plan.state_elements(number) for number in range(len(chain[-1].results) - 1)]
+        results += [(ir.RankedTensorType.get([size], e.number), []) for size in sizes]
     if plan.byte_pitch:
         size = e.mul(plan.byte_elements(e, slots), plan.sharing.workers)
         results.append((ir.RankedTensorType.get([dynamic], element("i8")), [size]))
@@ -181,6 +211,24 @@ def _dispatch_stack(
     if not shared:
         return dispatch(name, steps, arguments, results)
     return dispatch(name, steps, arguments, results, [(zeros(shared), [])])
+
+
+def _check_half(op: ir.Operation, layer: Layer) -> None:
+    """Raises a `CompileError` unless a layer can be computed in f16."""
+    name = ir.StringAttr(op.attributes["name"]).value
+    matrices = {"W_ih": layer.w_ih, "W_hh": layer.w_hh, "W_hr": layer.w_hr}
+    for which, matrix in matrices.items():
+        if matrix is not None and matrix.value_type != "f16":
+            raise CompileError(
+                f"bspc-lower: {name}: {which} is stored as {matrix.value_type}; f16 activations "
+                "multiply f16 weights: use values f16, or activations f32"
+            )
+    most, largest = np.finfo(np.float16).max, max(np.abs(b).max() for b in (layer.b_ih, layer.b_hh))
+    if largest > most:
+        raise CompileError(
+            f"bspc-lower: {name}: a bias is {largest:g}, and f16 ends at {most:g}; "
+            "use activations f32"
+        )
 
 
 def _lower_matmul(block: ir.Block, op: ir.Operation, name: str, schedule: Schedule) -> None:

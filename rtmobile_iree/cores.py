@@ -70,6 +70,11 @@ class Core:
         return "sdot" if self.dotprod else None
 
     @property
+    def chunk_dot(self) -> str | None:
+        """The same for several input vectors at once."""
+        return "smmla" if self.i8mm else None
+
+    @property
     def l2_bytes_s(self) -> float:
         """What it reads from L2: 19 bytes a cycle, as measured on Neoverse N1 (Chips and Cheese,
         Deep Diving Neoverse N1, 2021-10-22); estimate: the same for the others, 16 in order."""

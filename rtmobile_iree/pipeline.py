@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rtmobile_iree.cores import CORES
 from rtmobile_iree.errors import TargetError
 from rtmobile_iree.options import Options
 from rtmobile_iree.passes.eliminate_dead_units import EliminateDeadUnitsPass
@@ -18,7 +19,7 @@ from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 
 DEFAULTS = Options()
 # steps projected at once; fewer where layers run beside each other, one chunk apart
-TIME_CHUNK, SHARED_TIME_CHUNK = 8, 4
+TIME_CHUNK, SHARED_TIME_CHUNK = 16, 4
 # threads of a scan's workgroup; drivers cut the registers of a thread where there are more
 SCAN_THREADS = 256
 
@@ -29,7 +30,7 @@ def layout_pipeline(options: Options = DEFAULTS) -> tuple[Any, ...]:
         EliminateDeadUnitsPass(),
         EncodePass(),
         ReorderPass(),
-        EliminateLoadsPass(),
+        EliminateLoadsPass("f16" if options.activations == "f16" else "f32"),
         PackPass(options.values),
     )
 
@@ -80,9 +81,12 @@ def cpu_pipeline(target: CpuTarget, options: Options = DEFAULTS) -> tuple[Any, .
     """From packed ops to what IREE compiles for a CPU.
 
     Raises:
-        TargetError: quantized activations on a target without integer dot products.
+        TargetError: quantized activations on a target without integer dot products; f16
+            activations on one that does not compute in f16, or by several threads.
     """
     dot = ""
+    if options.activations == "f16":
+        _check_half(target, options)
     if options.activations == "i8":
         if target.integer_dot is None:
             raise TargetError(
@@ -96,9 +100,28 @@ def cpu_pipeline(target: CpuTarget, options: Options = DEFAULTS) -> tuple[Any, .
             vector_width=target.vector_width,
             accumulators=target.vector_registers // 2,
             time_chunk=TIME_CHUNK if options.threads == 1 else SHARED_TIME_CHUNK,
+            cache_bytes=target.cache_bytes,
             workers=options.threads,
             expand=target.expand,
             integer_dot=dot,
+            chunk_dot=(target.chunk_dot or "") if dot else "",
             activation_error=options.activation_error,
+            element="f16" if options.activations == "f16" else "f32",
+            half_cells=target.core is not None and target.core.fp16,
         ),
     )
+
+
+def _check_half(target: CpuTarget, options: Options) -> None:
+    if target.core is None or not target.core.fp16:
+        cores = ", ".join(name for name, core in CORES.items() if core.fp16)
+        where = f"cpu {target.core.name}" if target.core else "its processor"
+        raise TargetError(
+            f"target {target.name}: {where} does not compute in f16; use activations f32 with "
+            f"values f16, or target arm64-android with a cpu of {cores}"
+        )
+    if options.threads > 1:
+        raise TargetError(
+            f"activations f16 run on one thread, not {options.threads}; use threads 1, or "
+            "activations f32"
+        )

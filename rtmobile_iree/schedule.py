@@ -14,6 +14,8 @@ FMA_IN_FLIGHT = 8  # latency 4 cycles x 2 FMA a cycle on the cores we know (Zen 
 ACTIVATION_ERROR = 1e-6
 # f32 arithmetic alone makes errors of 3e-7; over a tenth a gate is hardly a gate
 ACTIVATION_ERRORS = (4e-7, 0.1)
+# Bytes of W_ih: under it chunks of 4 steps instead of 16 gain 8 % on Zen 4, above they lose 2 %.
+SMALL = 128 << 10
 MOST_WORKERS = 32  # of a kernel; `passes/kernels/team.py` counts them in 6 bits
 PARTS = ("project", "recur", "gates")  # W_ih x; W_hh h; activations and states
 
@@ -37,21 +39,29 @@ class IntegerDot:
         lanes: i32 lanes of the register.
         zero_point: what stands for an input of 0: 128 where inputs are unsigned bytes, else 0.
         move: how inputs are moved together, see `passes/kernels/staging.py`.
+        is_matrix: it multiplies two rows of eight weights with two input vectors' eight bytes each,
+            and adds eight products to each lane.
     """
 
     intrinsic: str
     lanes: int
     zero_point: int
     move: str = "gather"
+    is_matrix: bool = False
 
     @property
     def by_lane(self) -> bool:
         """Whether it multiplies by four bytes of one lane of a register."""
-        return self.move == "lookup"
+        return self.move == "lookup" and not self.is_matrix
+
+    @property
+    def kind(self) -> str:
+        """How panels are stored for it, see `passes/kernels/plan.py`."""
+        return "i8x8" if self.is_matrix else "i8x4"
 
     def lanes_a_row(self, height: int) -> int:
         """Lanes that a row of a panel takes: several where its rows are fewer than the lanes."""
-        return max(1, self.lanes // height)
+        return 1 if self.is_matrix else max(1, self.lanes // height)
 
 
 def integer_dot(name: str, lanes: int) -> IntegerDot:
@@ -66,7 +76,9 @@ def integer_dot(name: str, lanes: int) -> IntegerDot:
     intrinsic, sizes, zero_point, move = INTEGER_DOTS[name]
     if lanes not in sizes:
         raise TargetError(f"schedule: {name} has no form with {lanes} lanes, only {sizes}")
-    return IntegerDot(intrinsic.format(bits=32 * lanes), lanes, zero_point, move)
+    return IntegerDot(
+        intrinsic.format(bits=32 * lanes), lanes, zero_point, move, is_matrix="mmla" in name
+    )
 
 
 VPDPBUSD = ("llvm.x86.avx512.vpdpbusd.{bits}", (4, 8, 16), 128)
@@ -75,6 +87,7 @@ INTEGER_DOTS: dict[str, tuple[str, tuple[int, ...], int, str]] = {
     "vpdpbusd": (*VPDPBUSD, "gather"),
     "vpdpbusd-vbmi2": (*VPDPBUSD, "compress"),
     "sdot": ("llvm.aarch64.neon.sdot.v4i32.v16i8", (4,), 0, "lookup"),
+    "smmla": ("llvm.aarch64.neon.smmla.v4i32.v16i8", (4,), 0, "lookup"),
 }
 
 
@@ -83,14 +96,19 @@ class Schedule:
     """Choices of the CPU kernel builder.
 
     Attributes:
-        vector_width: f32 elements in a vector register.
+        vector_width: elements in a vector register.
         accumulators: registers one inner loop may use for sums; the rest hold weights and x.
         vector_tile: input vectors (time steps, batch entries) that share one load of a weight.
         time_chunk: most steps whose input projection is computed before the scan runs over them.
+        cache_bytes: of the cache next to the core's first one: a larger W_hh is walked to and fro,
+            and its input projected for twice as many steps at once; 0 where none is so large.
         workers: most workers a recurrent kernel is shared out to.
         expand: whether the target expands a register under a mask.
         dot: instruction for i8 weights times quantized inputs; None: inputs stay f32.
+        chunk_dot: instruction where several input vectors are at hand; None: that of `dot`.
         activation_error: greatest absolute error of sigmoid, tanh and a GRU's state update.
+        element: "f32", or "f16": what recurrent kernels compute in.
+        half_cells: whether cells of layers with quantized inputs are computed in f16.
         parts: what recurrent kernels compute, of `PARTS`: all of them, but to measure the cost of
             one by leaving it out (docs/roofline.md).
     """
@@ -98,11 +116,15 @@ class Schedule:
     vector_width: int
     accumulators: int = 16
     vector_tile: int = 4
-    time_chunk: int = 8
+    time_chunk: int = 16
+    cache_bytes: int = 0
     workers: int = 1
     expand: bool = False
     dot: IntegerDot | None = None
+    chunk_dot: IntegerDot | None = None
     activation_error: float = ACTIVATION_ERROR
+    element: str = "f32"
+    half_cells: bool = False
     parts: tuple[str, ...] = PARTS
 
     def __post_init__(self) -> None:
@@ -117,8 +139,29 @@ class Schedule:
         if self.expand and self.vector_width not in (8, 16):
             raise TargetError(f"schedule: no expansion of {self.vector_width} lanes, only 8 or 16")
         check_activation_error(self.activation_error)
+        if self.element not in ("f32", "f16"):
+            raise TargetError(f"schedule: element = {self.element}; use f32 or f16")
+        if self.element == "f16" and (self.expand or self.dot or self.workers > 1):
+            raise TargetError(
+                "schedule: f16 arithmetic has no expansion, no integer dot products and one worker"
+            )
         if not set(self.parts) <= set(PARTS):
             raise TargetError(f"schedule: parts {'+'.join(self.parts)}; use some of {PARTS}")
+
+    def steps_together(self, w_ih: int, w_hh: int) -> int:
+        """Steps of a chunk, by the bytes of the largest W_ih and W_hh.
+
+        To read a small W_ih again costs less than sums that leave the L1 cache; a large W_hh comes
+        from further away at a chunk's first step, after other layers ran.
+        """
+        if w_ih <= SMALL:
+            return min(self.time_chunk, self.vector_tile)
+        alone = self.workers == 1
+        return self.time_chunk * (2 if alone and self.is_large(w_hh) else 1)
+
+    def is_large(self, size: int) -> bool:
+        """Whether a matrix of so many bytes is walked to and fro."""
+        return 0 < self.cache_bytes < size
 
     def row_block(self, height: int, vectors: int) -> int:
         """Rows of a panel that one inner loop sums, so that all sums stay in registers."""

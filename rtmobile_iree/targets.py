@@ -46,6 +46,9 @@ class CpuTarget(Target):
         vector_registers: number of those.
         expand: whether it expands a register under a mask.
         integer_dot: its integer dot product, a name in `schedule.INTEGER_DOTS`.
+        chunk_dot: that for several input vectors at once; None: the same.
+        cache_bytes: a larger matrix, read again and again, is walked to and fro; 0: none is. L2 of
+            a phone's core; what this machine's cores share here, where a phone's L3 is as small.
         core: the core that was named, or is taken; None of the host.
     """
 
@@ -53,6 +56,8 @@ class CpuTarget(Target):
     vector_registers: int
     expand: bool = False
     integer_dot: str | None = None
+    chunk_dot: str | None = None
+    cache_bytes: int = 0
     core: Core | None = None
 
     @property
@@ -157,6 +162,8 @@ def _arm64_target(name: str, core: Core) -> CpuTarget:
         core.vector_width,
         core.vector_registers,
         integer_dot=core.integer_dot,
+        chunk_dot=core.chunk_dot,
+        cache_bytes=core.l2_bytes,
         core=core,
     )
 
@@ -169,7 +176,16 @@ def host_target() -> CpuTarget:
     flags = (*CPU_FLAGS, "--iree-llvmcpu-target-cpu=host")
     dot = next((dot for feature, dot in DOT_UNITS.items() if feature in features), None)
     return CpuTarget("host", flags, "local-sync", unit[2], unit[0], unit[1],
-                     "avx512f" in features, dot)  # fmt: skip
+                     "avx512f" in features, dot,
+                     cache_bytes=last_cache_bytes())  # fmt: skip
+
+
+@functools.cache
+def last_cache_bytes() -> int:
+    """This machine's largest cache, as Linux tells it; 0 where it does not."""
+    sizes = Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")
+    texts = [size.read_text().strip() for size in sizes]
+    return max((int(text[:-1]) << 10 for text in texts if text.endswith("K")), default=0)
 
 
 @functools.cache

@@ -1,9 +1,11 @@
 """Static cycles: what is counted, what a count costs, and what is refused."""
 
 import io
+import itertools
 import json
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,15 +15,22 @@ from torch import nn
 
 from rtmobile_iree import cli
 from rtmobile_iree.cores import CORES, get_core
-from rtmobile_iree.cycles import table
+from rtmobile_iree.cycles import emulate, table
 from rtmobile_iree.cycles.disassembly import Instruction, blocks, disassemble
 from rtmobile_iree.cycles.emulate import Counts, count_instructions
-from rtmobile_iree.cycles.estimate import Part, compile_kernels, estimate, memory_seconds
+from rtmobile_iree.cycles.estimate import (
+    Part,
+    again_seconds,
+    compile_kernels,
+    estimate,
+    memory_seconds,
+)
 from rtmobile_iree.cycles.mca import Cost, Mca, costs, find_mca, with_updates
 from rtmobile_iree.cycles.models import MISPREDICT_CYCLES, MODELS, bandwidth, choose_model
 from rtmobile_iree.errors import CompileError, InputError, TargetError
 from rtmobile_iree.options import Options
 from rtmobile_iree.roofline.work import LinearWork, MatrixWork, RecurrentWork, Work
+from rtmobile_iree.schedule import Schedule
 from rtmobile_iree.targets import get_target
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results" / "snapdragon855_estimate.json"
@@ -96,6 +105,41 @@ def test_other_values_run_in_the_emulator(form, mca, tmp_path):
     dots = sum(block.times * block.count(r"sdot\b") for block in ran)
     # columns come in fours, and 16 products are one instruction
     assert (dots * 16 == 3 * 3 * 64 * (64 + 8)) == (form == ("i8", "i8"))
+
+
+def test_a_matrix_larger_than_the_cache_is_walked_to_and_fro(tmp_path, monkeypatch):
+    """Panels of W_hh in the order they are read, step by step: 64 rows of 64 columns each."""
+    from unicorn import UC_HOOK_MEM_READ
+
+    class Recurrent(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(8, 64)
+
+        def forward(self, x):
+            return self.gru(x)[0]
+
+    target, inputs = replace(A76, cache_bytes=1), (torch.randn(5, 1, 8),)
+    made = compile_kernels(Recurrent().eval(), inputs, target, Options(), tmp_path)
+    (kernel,) = made.kernels
+    sizes = [0 if each.data is None else each.data.nbytes for each in kernel.buffers]
+    place = sizes.index(max(sizes))
+    weights, before = kernel.buffers[place], kernel.buffers[:place]
+    start = emulate.DATA + sum(emulate._pages(b.size_bytes(3)) + emulate.PAGE for b in before)
+    stop, read, run = start + weights.size_bytes(3), [], emulate._run
+
+    def watched(machine, *arguments):
+        machine.hook_add(UC_HOOK_MEM_READ, lambda uc, access, at, size, *_: read.append(at),
+                         begin=start, end=stop)  # fmt: skip
+        return run(machine, *arguments)
+
+    monkeypatch.setattr(emulate, "_run", watched)
+    emulate.count_instructions(made.files[kernel.name].read_bytes(), kernel, kernel.items(3))
+    panel = 64 * 64 * 4
+    first = start + 4 * (192 * 8 + 192)  # after W_ih and its biases
+    numbers = [(at - first) // panel for at in read if first <= at < first + 3 * panel]
+    order = [number for number, _ in itertools.groupby(numbers)]
+    assert order == [0, 1, 2, 1, 0, 1, 2]
 
 
 def test_loops_are_entered_less_often_than_they_run(kernels, mca):
@@ -211,7 +255,23 @@ def test_memory_is_read_from_the_level_that_holds_it():
     # 2.2 MB in all lie in memory, W_hh alone in L3
     cold, warm = core.memory_bytes_s, core.l3_bytes_s
     expected = 2 * 1_300_000 / cold + 15 * 1_000_000 / warm + 900_000 / cold
-    assert memory_seconds(work, core, 17, 16) == pytest.approx(expected)
+    assert memory_seconds(work, core, 17, Schedule(4)) == pytest.approx(expected)
+    # to and fro: in chunks of 32; what L2 keeps beside 128 KB that a step touches comes from there
+    to_and_fro = Schedule(4, cache_bytes=core.l2_bytes)
+    kept = core.l2_bytes - (128 << 10)
+    again = kept / core.l2_bytes_s + (1_000_000 - kept) / warm
+    expected = 1_300_000 / cold + 16 * again + 900_000 / cold
+    assert memory_seconds(work, core, 17, to_and_fro) == pytest.approx(expected)
+
+
+def test_of_a_matrix_larger_than_the_caches_the_rest_alone_comes_from_memory():
+    core, size = get_core("cortex-a76"), 5 << 20
+    schedule = Schedule(4, cache_bytes=core.l2_bytes)
+    kept = core.l2_bytes - (128 << 10)
+    rest = size - kept - core.l3_bytes
+    expected = kept / core.l2_bytes_s + core.l3_bytes / core.l3_bytes_s + rest / core.memory_bytes_s
+    assert again_seconds(size, core, schedule) == pytest.approx(expected)
+    assert again_seconds(size, core, Schedule(4)) == size / core.memory_bytes_s
 
 
 def test_what_cannot_be_estimated(tmp_path):

@@ -1,4 +1,4 @@
-"""Sigmoid, tanh and the cells' state updates on f32 vectors, as accurate as asked, few divisions.
+"""Sigmoid, tanh and the cells' state updates, on f32 vectors as accurate as asked, few divisions.
 
     exp(s x) = 2^n p(f),   s x log2(e) = n + f,   n whole, |f| <= 1/2
 
@@ -9,6 +9,8 @@ an LSTM unit five and two.
 
 Source of the scheme: W. J. Cody, W. Waite, Software Manual for the Elementary Functions (1980),
 chapter 6. The coefficients are fitted here (`polynomial`) and their error is measured, not assumed.
+
+f16 vectors go another way (`fractions`), with the error that f16 has.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import functools
 
 import numpy as np
+from rtmobile_iree.passes.kernels import fractions
 from rtmobile_iree.passes.kernels.emit import Emitter
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math
@@ -103,12 +106,16 @@ def _times_power_of_two(e: Emitter, p: ir.Value, shifted: ir.Value, length: int)
 
 def sigmoid(e: Emitter, x: ir.Value, length: int) -> ir.Value:
     """1 / (1 + exp(-x))."""
+    if e.is_half:
+        return fractions.sigmoid(e, x, length)
     one = e.splat(1.0, length)
     return arith.divf(one, arith.addf(one, exp(e, x, length, -1.0)))
 
 
 def tanh(e: Emitter, x: ir.Value, length: int) -> ir.Value:
     """(1 - q) / (1 + q), q = exp(-2x)."""
+    if e.is_half:
+        return fractions.tanh(e, x, length)
     one = e.splat(1.0, length)
     q = exp(e, x, length, -2.0)
     return arith.divf(arith.subf(one, q), arith.addf(one, q))
@@ -119,6 +126,8 @@ def gru_blend(e: Emitter, z: ir.Value, n: ir.Value, h: ir.Value, length: int) ->
 
     With p = exp(-z), q = exp(-2n): (p (1 - q) + h (1 + q)) / ((1 + p) (1 + q)).
     """
+    if e.is_half:
+        return fractions.gru_blend(e, z, n, h, length)
     one = e.splat(1.0, length)
     p = exp(e, z, length, -1.0)
     q = exp(e, n, length, -2.0)
@@ -135,6 +144,8 @@ def lstm_cell(
     With p = exp(-i), s = exp(-f), q = exp(-2g):
     (c (1 + p) (1 + q) + (1 - q) (1 + s)) / ((1 + s) (1 + p) (1 + q)).
     """
+    if e.is_half:
+        return fractions.lstm_cell(e, gates, c, length)
     one = e.splat(1.0, length)
     i, f, g = gates
     p = arith.addf(one, exp(e, i, length, -1.0))
@@ -147,6 +158,8 @@ def lstm_cell(
 
 def lstm_output(e: Emitter, o: ir.Value, c: ir.Value, length: int) -> ir.Value:
     """sigmoid(o) * tanh(c), over one common denominator: (1 - q) / ((1 + p) (1 + q))."""
+    if e.is_half:
+        return fractions.gated_tanh(e, o, c, length)
     one = e.splat(1.0, length)
     p = exp(e, o, length, -1.0)
     q = exp(e, c, length, -2.0)

@@ -130,7 +130,8 @@ class StepVectors:
         """Entries [at, at + size) of a vector (memref and offset)."""
         if expansion is None:
             return e.vload(vector[0], e.add(vector[1], at), size)
-        return expansion.load(e, (self.constants.index, self.constants.values), vector, at)
+        starts = [e.add(at, start) for start in range(0, size, e.width)]
+        return e.joined([expansion.load(e, self.constants, vector, each) for each in starts])
 
     def state(self, e: Emitter, number: int, unit: ir.Value, size: int) -> ir.Value:
         """Units [unit, unit + size) of a state."""

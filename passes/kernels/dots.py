@@ -18,8 +18,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.staging import Stager, call
+from rtmobile_iree.passes.kernels.emit import Emitter, intrinsic
+from rtmobile_iree.passes.kernels.staging import Stager
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
@@ -79,7 +79,7 @@ def dot_product(dot: IntegerDot, sums: ir.Value, x: ir.Value, weights: ir.Value)
     """sums[lane] + x[lane, 0..4) . weights[lane, 0..4); i32 lanes, and bytes four to a lane."""
     # the operand that may be a lane is the last
     factors = [weights, x] if dot.by_lane else [x, weights]
-    return call(dot.intrinsic, sums.type, [sums, *factors])
+    return intrinsic(dot.intrinsic, sums.type, [sums, *factors])
 
 
 @dataclass(frozen=True)
@@ -141,6 +141,31 @@ def load_lanes(e: Emitter, source: ir.Value, at: ir.Value, lanes: int) -> list[i
     every = ir.VectorType.get([LANE_BYTES * e.width], byte)
     each = [vector.shuffle(words, words, [lane] * e.width) for lane in range(lanes)]
     return [vector.bitcast(every, one) for one in each]
+
+
+def load_pairs(e: Emitter, quantized: Quantized, k: ir.Value) -> list[list[ir.Value]]:
+    """Staged bytes of vectors two by two, for the next 16 columns: [pair][eight columns].
+
+    A vector without another is paired with itself.
+    """
+    staged, half = quantized.staged, 2 * LANE_BYTES
+    kind = ir.VectorType.get([2 * half], ir.IntegerType.get_signless(8))
+    loaded = [vector.load(kind, quantized.buffer, [e.add(place, k)]) for place in staged]
+    pairs = []
+    for v in range(0, len(loaded), 2):
+        first, second = loaded[v], loaded[min(v + 1, len(loaded) - 1)]
+        own = [list(range(start, start + half)) for start in (0, half)]
+        pairs.append([
+            vector.shuffle(first, second, part + [2 * half + i for i in part]) for part in own
+        ])  # fmt: skip
+    return pairs
+
+
+def split_pairs(first: ir.Value, second: ir.Value, vectors: int) -> list[ir.Value]:
+    """Sums of four rows for each vector of a pair, from those of both vectors and two rows
+    each."""
+    lanes = [[2 * v, 2 * v + 1, 2 * v + 4, 2 * v + 5] for v in range(vectors)]
+    return [vector.shuffle(first, second, own) for own in lanes]
 
 
 def load_inputs(e: Emitter, source: ir.Value, at: ir.Value, rows: int, lanes: int) -> ir.Value:

@@ -7,6 +7,7 @@ folds them.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -24,10 +25,13 @@ Body = Callable[..., Sequence[ir.Value] | None]
 
 @dataclass(frozen=True)
 class Emitter:
-    """Builders for scalar index arithmetic, f32 vectors and counted loops.
+    """Builders for scalar index arithmetic, vectors of f32 or f16, and counted loops.
+
+    Loads and stores of vectors widen or narrow where a buffer holds the other of the two.
 
     Attributes:
-        width: f32 elements in one vector register of the target.
+        width: elements in one vector register of the target.
+        element: "f32" or "f16": what vectors hold, and what is computed in.
         activation_error: greatest absolute error of sigmoid and tanh (see `activation`).
         native_exp: whether the target has an instruction for exp that does as well.
     """
@@ -36,21 +40,31 @@ class Emitter:
 
     width: int
     activation_error: float = ACTIVATION_ERROR
+    element: str = "f32"
+
+    @property
+    def is_half(self) -> bool:
+        return self.element == "f16"
+
+    @property
+    def number(self) -> ir.Type:
+        """The type of an element."""
+        return ir.F16Type.get() if self.is_half else self.f32
 
     @property
     def f32(self) -> ir.Type:
         return ir.F32Type.get()
 
     def vector_type(self, length: int) -> ir.VectorType:
-        return ir.VectorType.get([length], self.f32)
+        return ir.VectorType.get([length], self.number)
 
     def integers(self, length: int) -> ir.VectorType:
         """vector<length x i32>."""
         return ir.VectorType.get([length], ir.IntegerType.get_signless(32))
 
     def scalar(self, value: float) -> ir.Value:
-        """A constant f32."""
-        return arith.constant(self.f32, float(value))
+        """A constant element."""
+        return arith.constant(self.number, float(value))
 
     def integer_splat(self, value: int, length: int) -> ir.Value:
         """A constant vector<length x i32>."""
@@ -122,10 +136,13 @@ class Emitter:
         memref.store(value, target, [offset])
 
     def vload(self, source: ir.Value, offset: ir.Value, length: int) -> ir.Value:
-        return vector.load(self.vector_type(length), source, [offset])
+        stored = ir.VectorType.get([length], ir.MemRefType(source.type).element_type)
+        return _converted(vector.load(stored, source, [offset]), self.vector_type(length))
 
     def vstore(self, value: ir.Value, target: ir.Value, offset: ir.Value) -> None:
-        vector.store(value, target, [offset])
+        element = ir.MemRefType(target.type).element_type
+        stored = ir.VectorType.get(ir.VectorType(value.type).shape, element)
+        vector.store(_converted(value, stored), target, [offset])
 
     def expand(
         self, source: ir.Value, offset: ir.Value, mask: ir.Value, gaps: ir.Value
@@ -157,12 +174,47 @@ class Emitter:
     def splat(self, value: ir.Value | float, length: int) -> ir.Value:
         kind = self.vector_type(length)
         if isinstance(value, float):
-            dense = ir.DenseElementsAttr.get_splat(kind, ir.FloatAttr.get(self.f32, value))
+            dense = ir.DenseElementsAttr.get_splat(kind, ir.FloatAttr.get(self.number, value))
             return arith.constant(kind, dense)
         return vector.broadcast(kind, value)
 
     def fma(self, left: ir.Value, right: ir.Value, addend: ir.Value) -> ir.Value:
         return vector.fma(left, right, addend)
+
+    def joined(self, parts: list[ir.Value]) -> ir.Value:
+        """Vectors one after another as one."""
+        return functools.reduce(_joined, parts)
+
+    def maximum(self, left: ir.Value, right: ir.Value) -> ir.Value:
+        """The greater of two vectors' elements; a NaN stays a NaN."""
+        if not self.is_half:
+            return arith.maximumf(left, right)
+        # IREE 3.13 breaks on arith's of vectors of f16: it widens them to an f32 that is no vector
+        length = ir.VectorType(left.type).shape[0]
+        return intrinsic(f"llvm.maximum.v{length}f16", left.type, [left, right])
+
+    def reciprocal(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """1 / x of f16 as a product: ARM's estimate, 1/256 off, and what a step of Newton's adds.
+
+        Multiplied, they are 2 units in the last place off.
+        """
+        length = ir.VectorType(x.type).shape[0]
+        if length < NEON_WIDTH:
+            one = self.splat(1.0, length)
+            return arith.divf(one, x), one
+        found = [
+            self._estimate(vector.shuffle(x, x, list(range(at, min(length, at + self.width)))))
+            for at in range(0, length, self.width)
+        ]
+        estimates, steps = zip(*found, strict=True)
+        return self.joined(list(estimates)), self.joined(list(steps))
+
+    def _estimate(self, x: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """`reciprocal` of a register, or of half of one."""
+        length = ir.VectorType(x.type).shape[0]
+        estimate = intrinsic(f"llvm.aarch64.neon.frecpe.v{length}f16", x.type, [x])
+        step = intrinsic(f"llvm.aarch64.neon.frecps.v{length}f16", x.type, [x, estimate])
+        return estimate, step
 
     def loop(
         self,
@@ -197,7 +249,7 @@ class Emitter:
             return math.absf(self.vload(source, self.add(offset, i), size))
 
         def peak(value: ir.Value) -> ir.Value:
-            return vector.reduction(self.f32, vector.CombiningKind.MAXIMUMF, value)
+            return vector.reduction(self.number, vector.CombiningKind.MAXIMUMF, value)
 
         full = length // self.width * self.width
         parts = []
@@ -227,6 +279,20 @@ class Emitter:
         self.pieces(length, piece, COPIED_TOGETHER)
 
 
+def intrinsic(name: str, result: ir.Type, operands: list[ir.Value]) -> ir.Value:
+    """A call of an intrinsic of LLVM's."""
+    return ir.Operation.create(
+        "llvm.call_intrinsic",
+        results=[result],
+        operands=operands,
+        attributes={
+            "intrin": ir.StringAttr.get(name),
+            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(operands), 0]),
+            "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
+        },
+    ).result
+
+
 def when(condition: ir.Value, body: Callable[[], None]) -> None:
     """`if condition: body()`."""
     choice = scf.IfOp(condition)
@@ -253,6 +319,20 @@ def _tail(length: int, size: int) -> Iterator[tuple[int, int]]:
         if length - done >= size:
             yield done, size
             done += size
+
+
+def _converted(value: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """A vector of f16 or f32 as one of the type."""
+    here, there = (ir.VectorType(each).element_type for each in (value.type, kind))
+    if here == there:
+        return value
+    return arith.truncf(kind, value) if here == ir.F32Type.get() else arith.extf(kind, value)
+
+
+def _joined(left: ir.Value, right: ir.Value) -> ir.Value:
+    """Two vectors, one after the other."""
+    both = sum(ir.VectorType(each.type).shape[0] for each in (left, right))
+    return vector.shuffle(left, right, list(range(both)))
 
 
 def _is(term: ir.Value | int, number: int) -> bool:

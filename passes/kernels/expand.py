@@ -14,20 +14,40 @@ place of a load, an extraction and a store an entry.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
-from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.emit import Emitter, intrinsic
+from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool, MatrixPlan, plan_matrix
+from rtmobile_iree.passes.kernels.tall import padded_places
 from torch_mlir import ir
-from torch_mlir.dialects import arith
+from torch_mlir.dialects import arith, vector
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.schedule import IntegerDot
 
+TBX = "llvm.aarch64.neon.tbx1.v16i8"
+REGISTER_BYTES = 16
+BYTES = "i8"  # the pool's buffer that holds the tables
+
+
+class Expansion(Protocol):
+    """One expansion, planned."""
+
+    def load(
+        self, e: Emitter, constants: Constants, stored: tuple[ir.Value, ir.Value], at: ir.Value
+    ) -> ir.Value:
+        """Entries [at, at + a register's), `at` a multiple of that.
+
+        Args:
+            stored: memref and offset of the vector without gaps.
+        """
+
 
 @dataclass(frozen=True)
-class Expansion:
-    """One expansion, planned.
+class MaskedExpansion(Expansion):
+    """An expansion under masks.
 
     Attributes:
         width: entries of a block.
@@ -40,23 +60,43 @@ class Expansion:
     defaults: int
 
     def load(
-        self,
-        e: Emitter,
-        constants: tuple[ir.Value, ir.Value],
-        stored: tuple[ir.Value, ir.Value],
-        at: ir.Value,
+        self, e: Emitter, constants: Constants, stored: tuple[ir.Value, ir.Value], at: ir.Value
     ) -> ir.Value:
-        """Entries [at, at + width), `at` a multiple of the width.
-
-        Args:
-            constants: the buffers index and values.
-            stored: memref and offset of the vector without gaps.
-        """
-        index, values = constants
+        """See `Expansion`."""
+        index, values = constants.index, constants.values
         pair = e.add(e.mul(arith.divui(at, e.index(self.width)), 2), self.blocks)
         first = e.load_index(index, e.add(pair, 1))
         gaps = e.vload(values, e.add(at, self.defaults), self.width)
         return e.expand(stored[0], e.add(stored[1], first), e.load(index, pair), gaps)
+
+
+@dataclass(frozen=True)
+class TableExpansion(Expansion):
+    """An expansion of f16 by tables of bytes.
+
+    Attributes:
+        firsts: offset in the index buffer: place of the first entry, a block.
+        tables: offset in the bytes: of each byte of a block, where it stands from there on, or -1.
+        defaults: offset in values: [length] what the gaps hold.
+    """
+
+    firsts: int
+    tables: int
+    defaults: int
+
+    def load(
+        self, e: Emitter, constants: Constants, stored: tuple[ir.Value, ir.Value], at: ir.Value
+    ) -> ir.Value:
+        """See `Expansion`."""
+        block = arith.divui(at, e.index(e.width))
+        first = e.load_index(constants.index, e.add(block, self.firsts))
+        place = e.add(e.mul(block, REGISTER_BYTES), self.tables)
+        register = ir.VectorType.get([REGISTER_BYTES], ir.IntegerType.get_signless(8))
+        table = vector.load(register, constants.weights(BYTES), [place])
+        gaps = e.vload(constants.values, e.add(at, self.defaults), e.width)
+        found = e.vload(stored[0], e.add(stored[1], first), e.width)
+        operands = [vector.bitcast(register, gaps), vector.bitcast(register, found), table]
+        return vector.bitcast(gaps.type, intrinsic(TBX, register, operands))
 
 
 def plan_expansion(
@@ -69,14 +109,20 @@ def plan_expansion(
         defaults: [length] f32.
     """
     blocks = places.reshape(-1, width)
+    is_half = pool.element == "f16"
+    tables = np.full((len(blocks), width, 2), -1, np.int8)
     pairs = np.zeros((len(blocks), 2), np.int32)
-    for pair, block in zip(pairs, blocks, strict=True):
+    for pair, table, block in zip(pairs, tables, blocks, strict=True):
         there = block >= 0
         run = block[there]
         if (np.diff(run) != 1).any():
             return None
+        table[there] = np.arange(2 * run.size).reshape(-1, 2)
         pair[:] = int((1 << np.flatnonzero(there)).sum()), run[0] if run.size else 0
-    return Expansion(width, pool.add_index(pairs), pool.add_values(defaults))
+    if is_half:
+        firsts, bytes_ = pool.add_index(pairs[:, 1]), pool.add_weights(tables.ravel())
+        return TableExpansion(firsts, bytes_, pool.add_values(defaults))
+    return MaskedExpansion(width, pool.add_index(pairs), pool.add_values(defaults))
 
 
 def plan_rows(
@@ -101,7 +147,9 @@ def plan_rows(
         kept = positions >= 0
         defaults = np.zeros(count, np.float32)
         defaults[positions[kept]] = bias[kept]
-        order = np.arange(packed.reorder.size, dtype=np.int32)
+        order, stored_count = np.arange(packed.reorder.size, dtype=np.int32), packed.reorder.size
+        if pool.element == "f16":
+            order, stored_count = padded_places(packed, width)
         stored = np.full(packed.shape[0], -1, np.int32)
         stored[packed.reorder] = order
         places = np.full(count, -1, np.int32)
@@ -109,6 +157,6 @@ def plan_rows(
         in_place = np.array_equal(places, np.arange(count))
         expansion = None if in_place else plan_expansion(pool, places, defaults, width)
         if expansion is not None:
-            matrix = plan_matrix(pool, packed, bias, stored, order.size, dot, masked=True)
+            matrix = plan_matrix(pool, packed, bias, stored, stored_count, dot, masked=True)
             return matrix, expansion
     return plan_matrix(pool, packed, bias, positions, count, dot), None

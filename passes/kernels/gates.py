@@ -25,6 +25,9 @@ from rtmobile_iree.bspc import PackedMatrix
 # Live share of the 3H gates under which computing them alone is faster. Measured on Zen 4: a gate
 # in a full vector costs 1.2 cycles, sending one result costs 1.5 on top.
 COMPACT_BELOW = 0.4
+# In f16 results are not sent but found by tables (`expand`). By llvm-mca for Cortex-A76 8 live
+# gates take 11 cycles, 8 units put together of them 8, and 8 units with all their gates 31.
+COMPACT_HALF_BELOW = 0.7
 
 
 @dataclass(frozen=True)
@@ -87,9 +90,10 @@ def live_gates(
     return LiveGates(units[0], units[1], units[2], tuple(starts), positions)
 
 
-def is_compact(live: LiveGates) -> bool:
+def is_compact(live: LiveGates, is_half: bool) -> bool:
     """Whether computing the live gates alone is faster."""
-    return live.count < COMPACT_BELOW * live.positions.size
+    below = COMPACT_HALF_BELOW if is_half else COMPACT_BELOW
+    return live.count < below * live.positions.size
 
 
 def constant_gates(live: LiveGates, b_ih: np.ndarray, b_hh: np.ndarray) -> ConstantGates:

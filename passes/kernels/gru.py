@@ -44,7 +44,7 @@ def plan_gru(
     hidden = layer.b_hh.size // GATES
     rows = every_row(layer, np.arange(GATES * hidden) < 2 * hidden, GATES, width)
     live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh, rows.block or 1)
-    if not is_compact(live):
+    if not is_compact(live, pool.element == "f16" and rows.block > 0):
         return rows, GRUCell(hidden)
     blocked = _plan_blocked(pool, scratch, layer, live, rows.block) if rows.block else None
     if blocked is None:

@@ -26,16 +26,25 @@ from rtmobile_iree.passes.kernels.dots import (
     dot_product,
     load_inputs,
     load_lanes,
+    load_pairs,
+    split_pairs,
 )
-from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, TABLE_FIELDS, MatrixPlan, PanelClass
+from rtmobile_iree.passes.kernels.emit import Emitter, compare
+from rtmobile_iree.passes.kernels.plan import (
+    COLUMNS_A_LANE,
+    QUADS,
+    TABLE_FIELDS,
+    MatrixPlan,
+    PanelClass,
+)
 from rtmobile_iree.passes.kernels.staging import Stager
+from rtmobile_iree.passes.kernels.tall import QUAD, Columns, sum_columns
 from rtmobile_iree.passes.kernels.team import Team
 from rtmobile_iree.passes.kernels.values import element, load_weights
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
-from rtmobile_iree.schedule import Schedule
+from rtmobile_iree.schedule import FMA_IN_FLIGHT, IntegerDot, Schedule
 
 
 @dataclass(frozen=True)
@@ -83,8 +92,12 @@ class PanelKernel:
     constants: Constants
     team: Team | None = None
 
-    def matvec(self, matrix: MatrixPlan, vectors: Vectors) -> None:
-        """All panels of a matrix, for one tile of vectors."""
+    def matvec(self, matrix: MatrixPlan, vectors: Vectors, turn: ir.Value | None = None) -> None:
+        """All panels of a matrix, for one tile of vectors.
+
+        Args:
+            turn: index value; where it is odd, the panels of a class are walked backward.
+        """
         e, count = self.emit, vectors.count
         zero, quantized = e.index(0), vectors.quantized
         inputs = self._inputs(matrix, count, e.index(count), quantized)
@@ -101,7 +114,7 @@ class PanelKernel:
                     own = replace(own, quantized=inputs.staged(group, zero, quantized))
                 self._panel(which, fields, own)
 
-            self._each_panel(which, body)
+            self._each_panel(which, body, turn)
 
     def matmul(
         self,
@@ -156,9 +169,20 @@ class PanelKernel:
         stager = Stager(self.emit, staging, constants.index, picks, quantized.buffer)
         return StagedInputs(stager, count, whole)
 
-    def _each_panel(self, which: PanelClass, body: Callable[[ir.Value], None]) -> None:
+    def _each_panel(
+        self,
+        which: PanelClass,
+        body: Callable[[ir.Value], None],
+        turn: ir.Value | None = None,
+    ) -> None:
+        e = self.emit
         first, stop = (0, which.count) if self.team is None else self.team.share(which.count)
-        self.emit.loop(first, stop, 1, [], body)
+        if turn is None:
+            e.loop(first, stop, 1, [], body)
+            return
+        is_odd = compare("ne", arith.andi(turn, e.index(1)), e.index(0))
+        last = e.sub(e.add(first, stop), e.index(1))
+        e.loop(first, stop, 1, [], lambda i: body(arith.select(is_odd, e.sub(last, i), i)))
 
     def _tiles(self, count: ir.Value, run: Callable[[ir.Value, int], None]) -> None:
         """run(first, size) over [0, count): as many as fit of 4 vectors, say, then of 2, then 1."""
@@ -183,9 +207,10 @@ class PanelKernel:
         block = self.schedule.row_block(which.height, vectors.count)
         # from the last row to the first: a scattered panel's padding goes where its first row goes,
         # and must be overwritten there
-        sum_rows = self._sum_dots if which.kind == "i8x4" else self._sum_floats
+        sum_rows = self._sum_dots if which.kind in ("i8x4", "i8x8") else self._sum_floats
+        sum_rows = self._sum_tall if which.tall else sum_rows
         for row in reversed(range(0, which.height, block)):
-            sums = sum_rows(which, row, block, fields, vectors)
+            sums = sum_rows(which, row, min(block, which.height - row), fields, vectors)
             for v in range(vectors.count):
                 self._write(which, row, sums[v], fields, vectors, v)
 
@@ -233,17 +258,39 @@ class PanelKernel:
             ]
         return [sums[v * registers : (v + 1) * registers] for v in range(count)]
 
+    def _sum_tall(
+        self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors
+    ) -> list[list[ir.Value]]:
+        """The same for a panel of `tall`."""
+        e, registers = self.emit, block // self.emit.width
+        columns = Columns(
+            self.constants.weights(QUADS),
+            fields["column_start"],
+            self.constants.weights(which.kind),
+            e.add(fields["value_start"], row),
+            which.height,
+            fields["columns"],
+            which.quads,
+        )
+        x = [(vectors.source, offset) for offset in vectors.source_offsets]
+        starts = self._row_constants(which, 0, row, e.width, registers, fields) * vectors.count
+        sets = 1
+        while sets < QUAD and sets * len(starts) < FMA_IN_FLIGHT:
+            sets *= 2
+        sums = _tree_sum(sum_columns(e, columns, x, starts, sets), arith.addf)
+        return [sums[v * registers : (v + 1) * registers] for v in range(vectors.count)]
+
     def _sum_dots(
         self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors
     ) -> list[list[ir.Value]]:
-        """The same for an i8x4 panel."""
-        e, dot, quantized = self.emit, self.schedule.dot, vectors.quantized
-        assert dot is not None
+        """The same for an i8x4 or i8x8 panel."""
+        e, dot, quantized = self.emit, self._dot(which), vectors.quantized
         assert quantized is not None
         width = min(block, e.width)
         registers, own_lanes = block // width, dot.lanes_a_row(which.height)
         zero = e.integer_splat(0, width * own_lanes)
         walk = self._walk_lanes if dot.by_lane and own_lanes == 1 else self._walk_dots
+        walk = self._walk_pairs if dot.is_matrix else walk
         sums = walk(which, row, (width, registers), fields, quantized, zero)
         if dot.zero_point:
             correction = self._row_constants(which, 2, row, width, registers, fields)
@@ -265,10 +312,10 @@ class PanelKernel:
     def _load_dots(
         self, which: PanelClass, row: int, sizes: tuple[int, int], fields: Fields, k: ir.Value
     ) -> list[ir.Value]:
-        """Registers of an i8x4 panel: of four columns, or of several times four."""
+        """Registers of an i8x4 panel: of four columns, or of several times four; of an i8x8 panel:
+        of eight columns, two rows each half of a register."""
         e, (width, registers) = self.emit, sizes
-        assert self.schedule.dot is not None
-        together = COLUMNS_A_LANE[which.kind] * self.schedule.dot.lanes_a_row(which.height)
+        together = COLUMNS_A_LANE[which.kind] * self._dot(which).lanes_a_row(which.height)
         packed = ir.VectorType.get([width * together], element(which.kind))
         start = e.add(fields["value_start"], row * together, e.mul(k, which.height * together))
         source = self.constants.weights(which.kind)
@@ -285,8 +332,7 @@ class PanelKernel:
         zero: ir.Value,
     ) -> list[ir.Value]:
         """Sums [vector, register] of an i8x4 panel, in as many lanes as `zero` has."""
-        e, dot, (width, registers) = self.emit, self.schedule.dot, sizes
-        assert dot is not None
+        e, dot, (width, registers) = self.emit, self._dot(which), sizes
         own_lanes = dot.lanes_a_row(which.height)
         together = COLUMNS_A_LANE[which.kind] * own_lanes
 
@@ -313,8 +359,7 @@ class PanelKernel:
         zero: ir.Value,
     ) -> list[ir.Value]:
         """The same where a register of inputs serves several products, a lane of it each."""
-        e, dot, registers = self.emit, self.schedule.dot, sizes[1]
-        assert dot is not None
+        e, dot, registers = self.emit, self._dot(which), sizes[1]
         lanes, columns = e.width, fields["columns"]
 
         def walk(count: int) -> Callable[..., list[ir.Value]]:
@@ -337,6 +382,59 @@ class PanelKernel:
         full = e.mul(_floordiv(e, columns, lanes), lanes)
         sums = e.loop(0, full, lanes, [zero] * size, walk(lanes))
         return e.loop(full, columns, 1, sums, walk(1))
+
+    def _walk_pairs(
+        self,
+        which: PanelClass,
+        row: int,
+        sizes: tuple[int, int],
+        fields: Fields,
+        quantized: Quantized,
+        zero: ir.Value,
+    ) -> list[ir.Value]:
+        """The same for an i8x8 panel: two rows times two vectors at once."""
+        e, dot, registers = self.emit, self._dot(which), sizes[1]
+        count = len(quantized.staged)
+        pairs = -(-count // 2)
+
+        def octet(k: ir.Value, sums: Sequence[ir.Value], x: list[ir.Value]) -> list[ir.Value]:
+            out = list(sums)
+            for r, four in enumerate(self._load_dots(which, row, sizes, fields, k)):
+                bytes_ = ir.VectorType(four.type).shape[0]
+                halves = [list(range(bytes_ // 2)), list(range(bytes_ // 2, bytes_))]
+                two = [vector.shuffle(four, four, half) for half in halves]
+                for pair in range(pairs):
+                    for half, weights in enumerate(two):
+                        at = (pair * registers + r) * 2 + half
+                        out[at] = dot_product(dot, out[at], x[pair], weights)
+            return out
+
+        def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+            x = load_pairs(e, quantized, e.mul(k, 8))
+            first = octet(k, sums, [pair[0] for pair in x])
+            return octet(e.add(k, 1), first, [pair[1] for pair in x])
+
+        def last(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+            return octet(k, sums, [pair[0] for pair in load_pairs(e, quantized, e.mul(k, 8))])
+
+        columns = fields["columns"]
+        full = e.mul(_floordiv(e, columns, 2), 2)
+        sums = e.loop(0, full, 2, [zero] * (2 * pairs * registers), step)
+        sums = e.loop(full, columns, 1, sums, last)
+        found: list[ir.Value] = []
+        for pair in range(pairs):
+            own = sums[2 * registers * pair :][: 2 * registers]
+            split = [
+                split_pairs(own[2 * r], own[2 * r + 1], min(2, count - 2 * pair))
+                for r in range(registers)
+            ]
+            found += [each[v] for v in range(len(split[0])) for each in split]
+        return found
+
+    def _dot(self, which: PanelClass) -> IntegerDot:
+        """The instruction of an i8x4 or i8x8 panel."""
+        dots = (self.schedule.dot, self.schedule.chunk_dot)
+        return next(dot for dot in dots if dot is not None and dot.kind == which.kind)
 
     def _row_constants(
         self, which: PanelClass, part: int, row: int, width: int, registers: int, fields: Fields

@@ -2,26 +2,27 @@
 
 A kernel reads these constant buffers, shared by all its matrices:
 
-- `values` f32: panels of f32 in the order they are executed, and for every panel, in stored-row
-  order, its bias; then, of i8, the scales; then, of i8x4 with a zero point, the i32 each
-  sum starts from;
+- `values` f32, or f16 where that is computed in: panels of f32 in the order they are executed, and
+  for every panel, in stored-row order, its bias; then, of i8, the scales; then, of i8x4 with
+  a zero point, the i32 each sum starts from;
 - one buffer each for panels of f16, bf16 (bit patterns) and i8, where there are any;
 - `index` u16 (i32 when an entry needs it): kept columns of every group, then output positions of
   scattered panels, one a stored row: padding goes where the panel's first row goes, and the kernel
   writes the first row last;
-- `table` i32: one row of `TABLE_FIELDS` for every panel; `column_start` of an i8x4 panel is the
-  number of its group, see `staging`.
+- `table` i32: one row of `TABLE_FIELDS` for every panel; `column_start` of an i8x4 or i8x8
+  panel is the number of its group, see `staging`.
 
 Panels of one height whose output rows are consecutive form a `PanelClass`; so do those whose rows
 are not (row pruning leaves gaps): their results go out one by one through the position list.
 
-Two types are laid out with several columns of a row side by side in one 32-bit lane,
+Some types are laid out with several columns of a row side by side in one 32-bit lane (or two),
 values[k / lanes][row][k % lanes], the columns filled up to a whole number of lanes:
 
 - `bf16x2`: an f32 register is a shift or a mask away, where widening would take two instructions;
 - `i8x4`: for integer dot products with inputs quantized to bytes. Where these are offset by a zero
   point, each sum starts from minus that times its row's sum of weights. A panel shorter than a
-  register has several lanes a row, one beside the other: values[k / 4q][row][k % 4q].
+  register has several lanes a row, one beside the other: values[k / 4q][row][k % 4q];
+- `i8x8`: for those of two input vectors at once, two rows a register.
 """
 
 from __future__ import annotations
@@ -30,16 +31,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from rtmobile_iree.passes.kernels import tall
 from rtmobile_iree.passes.kernels.staging import Staging, plan_staging
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
 from rtmobile_iree.schedule import IntegerDot
-from rtmobile_iree.values import from_storage, to_storage, value_type
+from rtmobile_iree.values import STORAGE, from_storage, to_storage, value_type
 
 TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
-COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4}
+COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4, "i8x8": 8}
+QUADS = "quads"  # the buffer of column numbers by four (`tall`)
+HALF_LANES = 8  # f16 elements of a NEON register
 LEAST_DOTS = 128  # weights of a panel
 
 
@@ -49,11 +53,13 @@ class PanelClass:
 
     Attributes:
         height: stored rows of each panel.
-        kind: how its values are stored: a value type, bf16x2 or i8x4.
+        kind: how its values are stored: a value type, bf16x2, i8x4 or i8x8.
         scattered: output positions come from the index buffer, else `out` is the first of a run.
         partial: panels have fewer rows than their height, and are stored under a mask.
         table_start: first row in the table.
         count: number of panels.
+        tall: its panels are those of `tall`; `columns` counts quads.
+        quads: of each of its panels, where all have so many; else 0.
     """
 
     height: int
@@ -62,6 +68,8 @@ class PanelClass:
     partial: bool
     table_start: int
     count: int
+    tall: bool = False
+    quads: int = 0
 
 
 @dataclass(frozen=True)
@@ -72,7 +80,7 @@ class MatrixPlan:
         outputs: length of the output vector; inputs: of the input vector.
         classes: the panels, tallest first.
         complete: the panels write every output.
-        staging: how inputs of i8x4 panels are moved together; None where there are no such panels.
+        staging: how inputs of i8x4 and i8x8 panels are moved together; None where there are none.
     """
 
     outputs: int
@@ -89,7 +97,13 @@ class MatrixPlan:
 
 @dataclass
 class ConstantPool:
-    """Grows the constant buffers; every `add` returns the absolute offset of what it added."""
+    """Grows the constant buffers; every `add` returns the absolute offset of what it added.
+
+    Attributes:
+        element: value type of `values`.
+    """
+
+    element: str = "f32"
 
     _values: list[np.ndarray] = field(default_factory=list)
     _narrow: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -119,6 +133,13 @@ class ConstantPool:
         self._narrow_count[kind] = start + stored.size + padding
         return start
 
+    def add_quads(self, words: np.ndarray) -> int:
+        """Appends column numbers, four to an i64."""
+        start = self._narrow_count.get(QUADS, 0)
+        self._narrow.setdefault(QUADS, []).append(words)
+        self._narrow_count[QUADS] = start + words.size
+        return start
+
     def add_index(self, index: np.ndarray) -> int:
         start = self._index_count
         self._index.append(np.asarray(index, np.int32).ravel())
@@ -131,10 +152,10 @@ class ConstantPool:
         return start
 
     def values(self) -> np.ndarray:
-        return _joined(self._values, np.float32)
+        return _joined(self._values, STORAGE[self.element])
 
     def narrow(self) -> dict[str, np.ndarray]:
-        """The buffer of every value type but f32 that is in use."""
+        """The buffer of every value type but f32 that is in use, and of column numbers by four."""
         return {kind: np.concatenate(parts) for kind, parts in self._narrow.items()}
 
     def index(self) -> np.ndarray:
@@ -175,9 +196,11 @@ def plan_matrix(
     rows_out = packed.shape[0]
     bias = np.zeros(rows_out, np.float32) if bias is None else bias
     positions = np.arange(rows_out, dtype=np.int32) if positions is None else positions
+    if pool.element == "f16" and tall.fits(packed):
+        return _plan_tall(pool, packed, bias, positions, outputs, masked)
     kind = _kind(packed, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
-    dot = dot if kind == "i8x4" else None
+    dot = dot if dot is not None and kind == dot.kind else None
     staging = plan_staging(pool, packed, dot) if dot and packed.reorder.size else None
     classes = []
     for (height, scattered, partial), members in _classes(packed, positions, masked).items():
@@ -212,6 +235,45 @@ def plan_matrix(
     return MatrixPlan(outputs, packed.shape[1], tuple(classes), complete, staging)
 
 
+def _plan_tall(
+    pool: ConstantPool,
+    packed: PackedMatrix,
+    bias: np.ndarray,
+    positions: np.ndarray,
+    outputs: int | None,
+    padded: bool,
+) -> MatrixPlan:
+    """`plan_matrix` of f16 weights computed with in f16; `padded`: panels write their padding."""
+    weights = dict(tall.tall_panels(packed, HALF_LANES))
+    alike = tall.columns_alike(list(weights))
+    classes: dict[tuple[int, bool, int], list[Panel]] = {}
+    for panel in weights:
+        target = positions[packed.reorder[panel.row_start :][: panel.rows]]
+        whole = padded or panel.rows == panel.height
+        whole = whole and bool((np.diff(target) == 1).all())
+        classes.setdefault((panel.height, not whole, alike[panel]), []).append(panel)
+    made = []
+    for (height, scattered, columns), members in sorted(classes.items(), reverse=True):
+        table = []
+        for panel in members:
+            stored = packed.reorder[panel.row_start :][: panel.rows]
+            target = np.full(height, positions[stored[0]])
+            target[: panel.rows] = positions[stored]
+            table.append((
+                pool.add_quads(tall.quads(packed, panel)),
+                panel.columns // tall.QUAD,
+                pool.add_weights(weights[panel].ravel()),
+                pool.add_values(_row_constants(packed, panel, bias[stored], weights[panel], None)),
+                pool.add_index(target) if scattered else int(target[0]),
+                panel.rows,
+            ))  # fmt: skip
+        first = pool.add_table(table)
+        made.append(PanelClass(height, "f16", scattered, False, first, len(table), tall=True,
+                               quads=columns // tall.QUAD))  # fmt: skip
+    outputs = packed.shape[0] if outputs is None else outputs
+    return MatrixPlan(outputs, packed.shape[1], tuple(made), packed.reorder.size == outputs)
+
+
 def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
     """How a matrix's panels are stored.
 
@@ -223,12 +285,12 @@ def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
     if packed.value_type != "i8" or dot is None:
         return packed.value_type
     weights = packed.values.size / max(1, len(panels(packed)))
-    return "i8x4" if weights >= max(LEAST_DOTS, packed.shape[1] / 2) else "i8"
+    return dot.kind if weights >= max(LEAST_DOTS, packed.shape[1] / 2) else "i8"
 
 
 def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:
     """Columns of a row that stand side by side."""
-    lanes = dot.lanes_a_row(height) if kind == "i8x4" and dot else 1
+    lanes = dot.lanes_a_row(height) if dot else 1
     return COLUMNS_A_LANE.get(kind, 1) * lanes
 
 

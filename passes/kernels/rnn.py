@@ -26,7 +26,7 @@ Activation = Callable[[Emitter, ir.Value, int], ir.Value]
 
 def relu(e: Emitter, x: ir.Value, length: int) -> ir.Value:
     """max(0, x); a NaN stays a NaN."""
-    return arith.maximumf(x, e.splat(0.0, length))
+    return e.maximum(x, e.splat(0.0, length))
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ Source: the fused scan is RTMobile's (arXiv 2002.11474, IV-B).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.cells import StepVectors
 from rtmobile_iree.passes.kernels.dots import Quantized, quantize
@@ -33,13 +33,14 @@ from rtmobile_iree.schedule import Schedule
 
 # Units whose gates are computed side by side, where a register holds fewer: their chains of
 # operations wait less for each other. By llvm-mca for Cortex-A76 (`rtmobile inspect --cycles`) 8
-# units of a GRU take 83 cycles so, twice 4 take 107, and 16 gain nothing more.
+# units of a GRU in f32 take 83 cycles so, twice 4 take 107, and 16 gain nothing more; 16 in f16
+# take 60, twice 8 take 67. In f32's elements.
 UNITS_TOGETHER = 8
 
 
 @dataclass(frozen=True)
 class StackBuffers:
-    """Flat memrefs of one worker; f32 but for the last.
+    """Flat memrefs of one worker, of what is computed in; x, y and the last may differ.
 
     Attributes:
         x: [steps of a chunk, B, I], the first layer's input.
@@ -151,6 +152,8 @@ class StackKernel:
         origin = e.index(0) if is_first else self.sequence()
         target = self._gi(layer)
         vectors = e.mul(count, plan.batch)
+        if is_first and plan.narrow_input is not None:
+            source, origin = self.buffers.own, self._narrow(plan.narrow_input, vectors)
         quantized = layer.ih.quantized_input
         if quantized:
             self._quantize_all(layer.ih, (source, origin, pitch), vectors)
@@ -167,6 +170,18 @@ class StackKernel:
 
         most = plan.time_chunk * plan.batch
         self._panels().matmul(layer.ih, vectors, most, vectors_at)
+
+    def _narrow(self, start: int, vectors: ir.Value) -> ir.Value:
+        """Copies x to this worker's scratch in what is computed in; returns where it begins."""
+        e, pitch = self.emit, self.plan.inputs
+        target = self.plan.own.at_slots(e, self._slots(), start)
+
+        def one(v: ir.Value) -> None:
+            at = e.mul(v, pitch)
+            e.copy(self.buffers.x, at, self.buffers.own, e.add(target, at), pitch)
+
+        e.loop(0, vectors, 1, [], one)
+        return target
 
     def _quantize_all(
         self, matrix: MatrixPlan, source: tuple[ir.Value, ir.Value, int], vectors: ir.Value
@@ -215,7 +230,8 @@ class StackKernel:
         def step(t: ir.Value) -> None:
             gh = Rows(sums, layer.gh.at(e, t), layer.hh.outputs)
             if "recur" in self.schedule.parts:
-                self._times(layer.hh, self._state(layer), gh)
+                state = replace(self._state(layer), start=layer.hh_from)
+                self._times(layer.hh, state, gh, t if layer.to_and_fro else None)
 
             def output(b: ir.Value) -> tuple[ir.Value, ir.Value]:
                 vector = e.add(e.mul(t, plan.batch), b)
@@ -234,11 +250,18 @@ class StackKernel:
 
         e.loop(0, count, 1, [], step)
 
+    def _cell_emitter(self, layer: LayerPlan) -> Emitter:
+        """Of f16, where the layer's inputs were rounded to bytes and the target computes in it."""
+        e = self.emit
+        if e.is_half or not layer.half_cell:
+            return e
+        return replace(e, width=2 * e.width, element="f16")
+
     def _cell(
         self, layer: LayerPlan, b: ir.Value, gates: tuple[ir.Value, ir.Value], output: Target
     ) -> None:
         """One step of one batch entry: gates and states, and where nothing follows, the output."""
-        e, plan = self.emit, self.plan
+        e, plan = self._cell_emitter(layer), self.plan
         entry = e.add(b, layer.state * plan.batch)
         sizes = zip(self.buffers.states, plan.state_sizes, strict=True)
         step = StepVectors(
@@ -262,7 +285,8 @@ class StackKernel:
             for buffer, offset in targets:
                 e.vstore(h, buffer, e.add(offset, u))
 
-        e.pieces(plan.hidden, units_at, max(1, UNITS_TOGETHER // e.width))
+        units = UNITS_TOGETHER * (2 if e.is_half else 1)
+        e.pieces(plan.hidden, units_at, max(1, units // e.width))
 
     def _project_units(
         self, layer: LayerPlan, matrix: MatrixPlan, outputs: Rows, output: Target
@@ -281,22 +305,44 @@ class StackKernel:
 
         e.loop(0, plan.batch, 1, [], entry)
 
-    def _times(self, matrix: MatrixPlan, source: Rows, target: Rows) -> None:
+    def _times(
+        self, matrix: MatrixPlan, source: Rows, target: Rows, t: ir.Value | None = None
+    ) -> None:
         """target[b] = matrix source[b] + bias, weights loaded once for a tile of batch entries.
 
         A team shares the work, and meets once all of it is done.
+
+        Args:
+            t: step (index value) of a matrix that is walked to and fro: what the last walk read
+                last is read first by the next one, while it is in cache.
         """
+        e, tiles = self.emit, self._tiles()
+        for number, lanes in enumerate(tiles):
+            turn = None if t is None else e.add(e.mul(t, len(tiles)), number)
+            self._times_tile(matrix, source, target, lanes, turn)
+        if self.team is not None:
+            self.team.meet()
+
+    def _tiles(self) -> list[range]:
+        """Batch entries that share a load of a weight."""
+        tiles: list[range] = []
         first, batch = 0, self.plan.batch
         while first < batch:
             tile = self.schedule.vector_tile
             while tile > batch - first:
                 tile //= 2
-            self._times_tile(matrix, source, target, range(first, first + tile))
+            tiles.append(range(first, first + tile))
             first += tile
-        if self.team is not None:
-            self.team.meet()
+        return tiles
 
-    def _times_tile(self, matrix: MatrixPlan, source: Rows, target: Rows, lanes: range) -> None:
+    def _times_tile(
+        self,
+        matrix: MatrixPlan,
+        source: Rows,
+        target: Rows,
+        lanes: range,
+        turn: ir.Value | None,
+    ) -> None:
         e = self.emit
         inputs = [e.add(source.start, b * source.pitch) for b in lanes]
         quantized = None
@@ -309,7 +355,7 @@ class StackKernel:
             quantized = Quantized(self.buffers.quantized, offsets, scales, e.index(0))
         outputs = [e.add(target.start, b * target.pitch) for b in lanes]
         vectors = Vectors(source.buffer, inputs, target.buffer, outputs, quantized)
-        self._panels().matvec(matrix, vectors)
+        self._panels().matvec(matrix, vectors, turn)
 
     def _state(self, layer: LayerPlan) -> Rows:
         """The layer's h."""

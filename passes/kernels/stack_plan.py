@@ -20,15 +20,13 @@ from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.expand import Expansion, plan_rows
 from rtmobile_iree.passes.kernels.plan import LINE, ConstantPool, MatrixPlan, plan_matrix
 from rtmobile_iree.passes.kernels.sharing import Sharing, plan_sharing
+from rtmobile_iree.passes.kernels.tall import MOST_COLUMNS, moved_columns
 from rtmobile_iree.passes.kernels.wavefront import RING
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
 from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.schedule import IntegerDot, Schedule
-
-# Bytes of W_ih: under it chunks of 4 steps instead of 16 gain 8 % on Zen 4, above they lose 2 %.
-SMALL = 128 << 10
 
 
 @dataclass(frozen=True)
@@ -70,14 +68,18 @@ class LayerPlan:
 
     Attributes:
         state: which row of the states the layer owns.
+        hh_from: offset in the states of what the columns of hh are counted from.
         ih_rows, hh_rows: how the outputs of ih and hh are read; None where they have no gaps.
         ih_start, hh_start: offsets in values: outputs of pruned rows; None when all are written.
         gi: shared per slot where the projected inputs [slots, B, outputs of ih] start.
         gh: the recurrent sums [B, outputs of hh].
         projection: None where the units are the outputs.
+        to_and_fro: whether hh is walked from its last panels to its first at every other step.
+        half_cell: whether the cell is computed in f16, between sums and states of f32.
     """
 
     state: int
+    hh_from: int
     ih: MatrixPlan
     hh: MatrixPlan
     ih_rows: Expansion | None
@@ -88,6 +90,8 @@ class LayerPlan:
     gh: Turns
     cell: Cell
     projection: Projection | None
+    to_and_fro: bool
+    half_cell: bool
 
 
 @dataclass(frozen=True)
@@ -101,6 +105,8 @@ class StackPlan:
         sequence: own per slot where [slots, B, P] between layers starts.
         input_scales: own per slot of the scales [slots, B] of quantized inputs.
         states: own offsets of the state tensors, where a team's members have their own.
+        narrow_input: own per slot where the first layer's input [slots, B, I] stands in f16; None
+            where it is read as it comes.
         shared, own: how large those parts are.
         sharing: who runs what.
         byte_pitch: bytes a quantized input takes in [slots, B, byte_pitch]; 0 when none is.
@@ -119,6 +125,7 @@ class StackPlan:
     sequence: int
     input_scales: int
     states: tuple[int, ...]
+    narrow_input: int | None
     shared: Scratch
     own: Scratch
     sharing: Sharing
@@ -136,7 +143,7 @@ class StackPlan:
         return e.min(steps, e.index(self.time_chunk))
 
     def scratch_elements(self, e: Emitter, slots: ir.Value) -> ir.Value:
-        """f32 elements of scratch (index value)."""
+        """Elements of scratch (index value)."""
         per_slot, fixed = self.most_scratch()
         return e.add(e.mul(slots, per_slot), fixed)
 
@@ -163,7 +170,7 @@ class StackPlan:
         return e.add(e.mul(slots, self.batch * self.byte_pitch), self.staging)
 
     def most_scratch(self) -> tuple[int, int]:
-        """f32 elements of scratch: a slot, and besides."""
+        """Elements of scratch: a slot, and besides."""
         own, shared, workers = self.own, self.shared, self.sharing.workers
         rings = RING * (len(self.layers) - 1) if self.sharing.is_wavefront else 0
         per_slot = shared.per_slot + workers * own.per_slot + rings * self.batch * self.outputs
@@ -197,10 +204,12 @@ def plan_stack(
     slot_staging = max(_slot_staging(plan, batch, chunk) for plan in plans)
     in_own = state_shapes if sharing.stripes else []
     states = tuple(own.take(math.prod(shape)) for shape in in_own)
+    inputs = layers[0].w_ih.shape[1]
+    narrow_input = own.take_per_slot(batch * inputs) if schedule.element == "f16" else None
     return StackPlan(
-        batch, layers[0].w_ih.shape[1], hidden, outputs, rows,
+        batch, inputs, hidden, outputs, rows,
         tuple(shape[2] for shape in state_shapes), plans, sequence, input_scales, states,
-        buffers.shared, own, sharing, byte_pitch, staging, slot_staging,
+        narrow_input, buffers.shared, own, sharing, byte_pitch, staging, slot_staging,
         chunk,
     )  # fmt: skip
 
@@ -270,9 +279,10 @@ def _slot_staging(layer: LayerPlan, batch: int, chunk: int) -> int:
 
 
 def _time_chunk(layers: list[Layer], schedule: Schedule) -> int:
-    """Steps of a chunk. To read a small W_ih again costs less than sums that leave the L1 cache."""
-    is_small = max(layer.w_ih.values.nbytes for layer in layers) <= SMALL
-    return min(schedule.time_chunk, schedule.vector_tile) if is_small else schedule.time_chunk
+    """Steps of a chunk."""
+    w_ih, w_hh = (max(m.values.nbytes for m in each) for each in
+                  zip(*((layer.w_ih, layer.w_hh) for layer in layers), strict=True))  # fmt: skip
+    return schedule.steps_together(w_ih, w_hh)
 
 
 def _plan_layer(
@@ -283,13 +293,19 @@ def _plan_layer(
     batch: int,
     schedule: Schedule,
 ) -> LayerPlan:
-    width = schedule.vector_width if schedule.expand else 0
+    is_half = schedule.element == "f16"
+    width = schedule.vector_width if schedule.expand or is_half else 0
     rows, cell = plan_cell(pool, buffers.own, layer, width)
-    where, dot = (rows.positions, rows.count, schedule.dot, rows.block), schedule.dot
-    ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where)
-    hh, hh_rows = plan_rows(pool, layer.w_hh, rows.hh_bias, *where)
+    where, dot = (rows.positions, rows.count), schedule.dot
+    chunk_dot = schedule.chunk_dot or dot
+    ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where, chunk_dot, rows.block)
+    w_hh, hh_from = layer.w_hh, layer.state * batch * layer.w_hh.shape[1]
+    if is_half and hh_from + w_hh.shape[1] <= MOST_COLUMNS:
+        w_hh, hh_from = moved_columns(w_hh, hh_from), 0
+    hh, hh_rows = plan_rows(pool, w_hh, rows.hh_bias, *where, dot, rows.block)
     return LayerPlan(
         layer.state,
+        hh_from,
         ih,
         hh,
         ih_rows,
@@ -300,6 +316,8 @@ def _plan_layer(
         buffers.take_turns(batch * hh.outputs, stays=not hh.complete),
         cell,
         None if layer.w_hr is None else _plan_projection(pool, buffers, layer.w_hr, batch, dot),
+        schedule.is_large(layer.w_hh.values.nbytes),
+        schedule.half_cells and dot is not None and layer.w_hh.value_type == "i8",
     )
 
 

@@ -22,7 +22,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from rtmobile_iree.passes.kernels.emit import Emitter
+from rtmobile_iree.passes.kernels.emit import Emitter, intrinsic
 from torch_mlir import ir
 from torch_mlir.dialects import arith, math, memref, vector
 
@@ -184,7 +184,7 @@ class Stager:
                 for part in range(0, staging.picked, size):
                     pick = vector.load(picked, self.picks, [e.add(first, part)])
                     for v, table in enumerate(tables):
-                        found = call(LOOKUP.format(size), picked, [*table, pick])
+                        found = intrinsic(LOOKUP.format(size), picked, [*table, pick])
                         vector.store(found, self.buffer, [e.add(place(g, v), before, part)])
 
             e.loop(*groups, 1, [], group)
@@ -198,7 +198,7 @@ class Stager:
         def block(b: ir.Value, at: ir.Value) -> list[ir.Value]:
             mask, count = self._mask(e.add(self._row(g), e.mul(b, BLOCK // MASK_BITS)))
             taken = vector.load(whole, self.buffer, [e.add(source, e.mul(b, BLOCK))])
-            packed = call(COMPRESS, whole, [taken, taken, mask])
+            packed = intrinsic(COMPRESS, whole, [taken, taken, mask])
             if staging.picked < BLOCK:
                 packed = vector.shuffle(packed, packed, list(range(staging.picked)))
             vector.store(packed, self.buffer, [at])
@@ -230,17 +230,3 @@ class Stager:
                 memref.store(byte, self.buffer, [e.add(target, k, i)])
 
         e.loop(0, self.staging.entries, GATHERED, [], columns)
-
-
-def call(intrinsic: str, result: ir.Type, operands: list[ir.Value]) -> ir.Value:
-    """Calls one of LLVM's intrinsics."""
-    return ir.Operation.create(
-        "llvm.call_intrinsic",
-        results=[result],
-        operands=operands,
-        attributes={
-            "intrin": ir.StringAttr.get(intrinsic),
-            "operandSegmentSizes": ir.DenseI32ArrayAttr.get([len(operands), 0]),
-            "op_bundle_sizes": ir.DenseI32ArrayAttr.get([]),
-        },
-    ).result

@@ -1,4 +1,7 @@
-"""Registers of weights as f32, whatever they are stored in; i8's scales come in with the sums."""
+"""Registers of weights as they are multiplied, whatever they are stored in.
+
+That is f32, or f16 for f16 alone; i8's scales come in with the sums.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,14 @@ def element(kind: str) -> ir.Type:
 def load_weights(
     e: Emitter, kind: str, source: ir.Value, at: ir.Value, length: int
 ) -> list[ir.Value]:
-    """The weights of `length` rows as vector<length x f32>, one for each column of a lane.
+    """The weights of `length` rows, as what is computed in, a vector for each column of a lane.
 
     i8 comes without its scales.
     """
     columns = COLUMNS_A_LANE.get(kind, 1)
     stored = vector.load(ir.VectorType.get([length * columns], element(kind)), source, [at])
     wide = e.vector_type(length)
-    if kind == "f32":
+    if kind in ("f32", e.element):
         return [stored]
     if kind == "f16":
         return [arith.extf(wide, stored)]

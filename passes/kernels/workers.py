@@ -1,6 +1,7 @@
 """Who runs the stack kernel's chunks: one worker alone, several in a wavefront, or a team.
 
-Alone, the states live in the result buffers and the last layer writes y.
+Alone, the states live in the result buffers, or in others of f16 where that is computed in, and the
+last layer writes y.
 
 In a wavefront (see `wavefront`) a worker runs one layer on one chunk, from what the layer before
 hands on to what the next one reads; the states live in the result buffers.
@@ -30,12 +31,13 @@ from rtmobile_iree.schedule import Schedule
 
 @dataclass(frozen=True)
 class Arguments:
-    """The buffers of a dispatch, flat memrefs; f32 but for the last two.
+    """The buffers of a dispatch, flat memrefs; f32 but for the last four.
 
     Attributes:
         x, states: [T, B, I] and [L, B, .] each, read only.
         y, next_states: [T, B, P] and [L, B, .] each.
-        scratch: as the plan lays it out.
+        scratch: as the plan lays it out, of what is computed in.
+        half_states: [L, B, .] each of f16, where that is computed in.
         quantized: i8 scratch, where some inputs are quantized.
         control: `words` of zeros for the plan, where there are several workers.
     """
@@ -45,6 +47,7 @@ class Arguments:
     y: ir.Value
     next_states: tuple[ir.Value, ...]
     scratch: ir.Value
+    half_states: tuple[ir.Value, ...] = ()
     quantized: ir.Value | None = None
     control: ir.Value | None = None
 
@@ -73,8 +76,9 @@ class StackRun:
 
     def _alone(self) -> None:
         arguments = self.arguments
-        self._copy_states(arguments.states, arguments.next_states)
-        mine = self._kernel(self._buffers(self.emit.index(0), arguments.next_states))
+        states = arguments.half_states or arguments.next_states
+        self._copy_states(arguments.states, states)
+        mine = self._kernel(self._buffers(self.emit.index(0), states))
         mine.prepare_sums()
         mine.prepare_own()
 
@@ -83,6 +87,8 @@ class StackRun:
             replace(mine, buffers=replace(mine.buffers, x=x, y=y)).chunk(self._count(number))
 
         self.emit.loop(0, self._chunks(), 1, [], chunk)
+        if arguments.half_states:
+            self._copy_states(states, arguments.next_states)
 
     def _in_wavefront(self, control: Control) -> None:
         e, arguments, layers = self.emit, self.arguments, self.plan.layers

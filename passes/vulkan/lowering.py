@@ -104,7 +104,9 @@ class Lowering:
         replace_matmul(op, name, buffers.arrays)
 
     def _emitter(self, threads: int) -> ThreadEmitter:
-        return ThreadEmitter(1, self.activation_error, threads, self.schedule.unroll)
+        return ThreadEmitter(
+            1, self.activation_error, workgroup_size=threads, unroll=self.schedule.unroll
+        )
 
     def _persistent(self, stack: Stack, plan: ScanPlan, pool: LanePool, name: str) -> None:
         e = self._emitter(workgroup_size(plan.threads, self.schedule.threads))

@@ -29,9 +29,12 @@ from rtmobile_iree.passes import run_passes
 from rtmobile_iree.passes.lower import LowerPass
 from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
 from rtmobile_iree.roofline.work import Work, read_work
+from rtmobile_iree.schedule import Schedule
 from rtmobile_iree.targets import CpuTarget
 
 US = 1e6
+# what a step touches beside its weights: gi, gh, states, biases, scales. Of 1024 GRU units: 72 KB.
+STEP_BYTES = 128 << 10
 PACKAGES = ("unicorn", "elftools")
 Progress = Callable[[str], None]
 
@@ -113,14 +116,14 @@ class CompiledKernels:
         kernels: as dispatched.
         files: their shared objects by name.
         work: what the model must read.
-        time_chunk: steps whose inputs are projected at once.
+        schedule: their choices.
         left_out: functions that IREE made of the rest of the model, which are not estimated.
     """
 
     kernels: tuple[Kernel, ...]
     files: dict[str, Path]
     work: Work
-    time_chunk: int
+    schedule: Schedule
     left_out: tuple[str, ...]
 
 
@@ -163,7 +166,7 @@ def estimate(
             progress(f"counting instructions of {count} steps")
             parts = [part for kernel in made.kernels for part in
                      _parts(kernel, made, count, mca, model)]  # fmt: skip
-            memory_us = memory_seconds(made.work, core, count, made.time_chunk) * US
+            memory_us = memory_seconds(made.work, core, count, made.schedule) * US
             multiply_us = made.work.kept * count / products_s(core, options) * US
             found.append(
                 Estimate(core, model, mca.version, count, tuple(parts), memory_us, multiply_us)
@@ -194,7 +197,7 @@ def compile_kernels(
                 files[name] = path
             else:
                 left_out.append(name)
-    return CompiledKernels(kernels, files, work, lower.time_chunk, tuple(left_out))
+    return CompiledKernels(kernels, files, work, lower.schedule, tuple(left_out))
 
 
 def _text(module: ir.Module) -> str:
@@ -214,18 +217,45 @@ def _parts(kernel: Kernel, made: CompiledKernels, steps: int, mca: Mca, model: M
 
 
 def products_s(core: Core, options: Options) -> float:
-    """Products a second at most: f32 sums take a lane each, an integer dot product four bytes."""
-    a_lane = 4 if options.activations == "i8" else 1
+    """Products a second at most: f32 sums take a lane each, f16 half a one, dot products of bytes
+    do four in one."""
+    a_lane = {"i8": 4, "f16": 2}.get(options.activations, 1)
     return core.fma_pipes * core.vector_width * a_lane * core.clock_hz
 
 
-def memory_seconds(work: Work, core: Core, steps: int, time_chunk: int) -> float:
+def memory_seconds(work: Work, core: Core, steps: int, schedule: Schedule) -> float:
     """Reading the weights, by docs/roofline.md: a matrix comes from the level that holds what is
     read between two of its readings, its own rows within a chunk and the whole model otherwise."""
-    chunks = -(-steps // time_chunk)
+    chunks = -(-steps // chunk_steps(work, schedule))
     cold, total = bandwidth(core, work.bytes), 0.0
     for layer in work.recurrent:
-        warm = bandwidth(core, layer.w_hh.bytes)
         total += chunks * (layer.w_ih.bytes + layer.w_hh.bytes) / cold
-        total += (steps - chunks) * layer.w_hh.bytes / warm
+        total += (steps - chunks) * again_seconds(layer.w_hh.bytes, core, schedule)
     return total + sum(linear.weight.bytes for linear in work.linear) / cold
+
+
+def chunk_steps(work: Work, schedule: Schedule) -> int:
+    """Steps of a chunk of the recurrent layers."""
+    layers = work.recurrent
+    sizes = ([layer.w_ih.bytes for layer in layers], [layer.w_hh.bytes for layer in layers])
+    return schedule.steps_together(*(max(each, default=0) for each in sizes))
+
+
+def again_seconds(size: int, core: Core, schedule: Schedule) -> float:
+    """Reading a matrix that was read a step before.
+
+    One that is walked to and fro is found where a cache holds what was read last: of the caches'
+    bytes all but those that a step touches besides. L3 holds what L2 does not.
+    """
+    if not schedule.is_large(size):
+        return size / bandwidth(core, size)
+    seconds, left = 0.0, size
+    levels = (
+        (core.l2_bytes - STEP_BYTES, core.l2_bytes_s),
+        (core.l3_bytes, core.l3_bytes_s),
+        (left, core.memory_bytes_s),
+    )
+    for capacity, rate in levels:
+        own = min(left, max(0, capacity))
+        seconds, left = seconds + own / rate, left - own
+    return seconds

@@ -27,7 +27,7 @@ from rtmobile_iree.prune import prune
 from rtmobile_iree.targets import get_cpu_target
 
 # weights x inputs of a matrix product, as `--values` and `--activations` say it
-FORMS = (("f32", "f32"), ("f16", "f32"), ("i8", "i8"))
+FORMS = (("f32", "f32"), ("f16", "f16"), ("i8", "i8"))
 
 
 @dataclass(frozen=True)

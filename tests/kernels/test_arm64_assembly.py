@@ -20,7 +20,8 @@ from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
 from rtmobile_iree.targets import get_target
 
 LANE_FMA = re.compile(r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[\d\]")
-DOT = re.compile(r"sdot v\d+\.4s, v\d+\.16b, v\d+\.16b")
+DOT = re.compile(r"sdot v\d+\.4s, v\d+\.16b, v\d+\.4b\[\d\]")
+MATRIX_DOT = re.compile(r"smmla v\d+\.4s, v\d+\.16b, v\d+\.16b")
 # an element put into a register, taken out of it, or loaded into one of its lanes
 INSERT = re.compile(
     r"(ins|umov|smov) |mov v\d+\.[bhsd]\[|mov [ws]\d+, v\d+\.|ld1 \{ v\d+\.[bhsd] \}"
@@ -96,14 +97,32 @@ def test_a_weight_is_one_load_and_a_multiply_add_by_lane(tmp_path, rate, values)
         assert len(loop) <= by_lane + widened + vectors + scalars + columns + counters
 
 
-def test_quantized_inputs_are_dot_products_of_four_columns(tmp_path):
+def test_quantized_inputs_are_dot_products_by_lane(tmp_path):
     lines = assembly(tmp_path, *speech((10, 1)), options=Options("i8", "i8"))
     hot = hot_loops(lines, DOT)
     assert len(hot) >= 14
     for loop in hot:
-        vectors, scalars, _, names = count(loop)
-        assert names["sdot"] == vectors * scalars == 16, loop
-        assert len(loop) <= 32
+        registers, scalars, _, names = count(loop)
+        assert sum(bool(DOT.match(line)) for line in loop) == names["sdot"]
+        # a register of each input vector has the columns of four lanes; what is left comes by one
+        if scalars:
+            assert names["sdot"] == registers * scalars, loop
+        else:
+            assert names["sdot"] in [(registers - n) * n for n in (1, 2, 4)], loop
+        assert len(loop) <= names["sdot"] + registers + scalars + 8
+    assert not any(map(MATRIX_DOT.match, lines))
+
+
+def test_chunks_of_quantized_inputs_are_matrix_products_where_the_core_has_them(tmp_path):
+    lines = assembly(tmp_path, *speech((10, 1)), "cortex-x3", Options("i8", "i8"))
+    hot = [loop for loop in inner_loops(lines) if any(map(MATRIX_DOT.match, loop))]
+    assert len(hot) >= 6  # W_ih of the upper layers, for 4, 2 and 1 vectors
+    for loop in hot:
+        names = count(loop)[3]
+        # no input is moved but to stand beside another one's: twice a pair and 16 columns
+        assert names["smmla"] >= 4, loop
+        assert sum(bool(INSERT.match(line)) for line in loop) <= names["smmla"] / 4, loop
+    assert hot_loops(lines, DOT)  # W_hh has one vector
 
 
 def test_cores_with_sve_get_neon(tmp_path):

@@ -52,6 +52,7 @@ class Model(nn.Module):
         LowerPass(vector_width=8, accumulators=8, time_chunk=16),
         LowerPass(vector_width=16, accumulators=16, vector_tile=8, time_chunk=4),
         LowerPass(vector_width=1, accumulators=1, vector_tile=1, time_chunk=7),
+        LowerPass(vector_width=8, accumulators=8, vector_tile=2, time_chunk=3, cache_bytes=1),
     ],
     ids=str,
 )
