@@ -206,9 +206,9 @@ def _lower_stack(
         arguments = Arguments(
             given[0],
             given[1:],
-            *y,
+            y[0],
             next_states,
-            *scratch,
+            scratch[0],
             half_states,
             rest[0] if rest else None,
             control[0] if control else None,
