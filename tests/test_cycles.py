@@ -97,7 +97,7 @@ def test_linear_layers_are_counted_too(kernels, mca):
     assert left_out.startswith("main_dispatch_")
 
 
-@pytest.mark.parametrize("form", [("f16", "f32"), ("i8", "f32"), ("i8", "i8")])
+@pytest.mark.parametrize("form", [("f16", "f16"), ("i8", "f32"), ("i8", "i8")])
 def test_other_values_run_in_the_emulator(form, mca, tmp_path):
     made = compiled(tmp_path, *form)
     ran = counted(made, "rtmobile_gru", 3, mca)

@@ -46,12 +46,12 @@ def fits(packed: PackedMatrix) -> bool:
 def moved_columns(packed: PackedMatrix, start: int) -> PackedMatrix:
     """The matrix for an input that begins at `start` of a longer one.
 
-    An address of x is then the longer one's, which is in a register, and a number; no third part.
+    Both have at most MOST_COLUMNS together. An address of x is then the longer one's, which is in a
+    register, and a number; no third part.
     """
     rows, columns = packed.shape
-    numbers = packed.column_index.astype(np.int32) + start
-    dtype = np.uint16 if columns + start <= MOST_COLUMNS else np.int32
-    return replace(packed, shape=(rows, columns + start), column_index=numbers.astype(dtype))
+    numbers = (packed.column_index.astype(np.int32) + start).astype(np.uint16)
+    return replace(packed, shape=(rows, columns + start), column_index=numbers)
 
 
 def tall_panels(packed: PackedMatrix, lanes: int) -> list[tuple[Panel, np.ndarray]]:

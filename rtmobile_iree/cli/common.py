@@ -46,7 +46,11 @@ Values = Annotated[
     ),
 ]
 Activations = Annotated[
-    str, typer.Option(help="f32, or i8: inputs of i8 weights are quantized as they come.")
+    str,
+    typer.Option(
+        help="f32; f16: recurrent layers of f16 weights are computed in f16, on ARM64; or i8: "
+        "inputs of i8 weights are quantized as they come."
+    ),
 ]
 TargetName = Annotated[
     str,

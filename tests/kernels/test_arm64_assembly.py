@@ -20,6 +20,7 @@ from rtmobile_iree.pipeline import cpu_pipeline, layout_pipeline
 from rtmobile_iree.targets import get_target
 
 LANE_FMA = re.compile(r"fmla v\d+\.4s, v\d+\.4s, v\d+\.s\[\d\]")
+HALF_LANE_FMA = re.compile(r"fmla v\d+\.8h, v\d+\.8h, v\d+\.h\[\d\]")
 DOT = re.compile(r"sdot v\d+\.4s, v\d+\.16b, v\d+\.4b\[\d\]")
 MATRIX_DOT = re.compile(r"smmla v\d+\.4s, v\d+\.16b, v\d+\.16b")
 # an element put into a register, taken out of it, or loaded into one of its lanes
@@ -95,6 +96,29 @@ def test_a_weight_is_one_load_and_a_multiply_add_by_lane(tmp_path, rate, values)
         # loads, of two registers at once where they can be, then counters and the branch
         counters = 11 if rate[1] > 1 else 4
         assert len(loop) <= by_lane + widened + vectors + scalars + columns + counters
+
+
+@pytest.mark.parametrize("rate", [(10, 1), (16, 15.6)])
+def test_f16_is_multiplied_eight_at_once(tmp_path, rate):
+    """Column numbers come four to a load; nothing is widened, put into a lane or taken out."""
+    lines = assembly(tmp_path, *speech(rate), options=Options("f16", "f16"))
+    hot = hot_loops(lines, HALF_LANE_FMA)
+    pure = 0
+    for loop in hot:
+        vectors, _, columns, names = count(loop)
+        by_lane = sum(bool(HALF_LANE_FMA.match(line)) for line in loop)
+        assert by_lane == names["fmla"]
+        assert names["ld1r"] == 0
+        assert not [name for name in names if name.startswith("fcvt")]
+        if any(line.startswith("st") for line in loop):
+            continue  # short panels are written out, their biases and results with them
+        pure += 1
+        scalars = sum(bool(re.match(r"ldu?r h", line)) for line in loop)
+        # of four columns, every register of weights meets every input vector
+        assert columns == 0
+        assert by_lane * 4 == vectors * scalars, loop
+        assert len(loop) <= by_lane + vectors + 3 * scalars + 5
+    assert pure >= 8
 
 
 def test_quantized_inputs_are_dot_products_by_lane(tmp_path):
