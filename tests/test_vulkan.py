@@ -208,7 +208,7 @@ def test_a_saved_program_runs_by_its_path_and_at_the_shell(vulkan, tmp_path):
     result = CliRunner().invoke(app, [*command, "--device", "vulkan", "--output", str(out)])
     assert result.exit_code == 0, result.output
     np.testing.assert_array_equal(np.load(out), program(x)[0])
-    with pytest.raises(rt.InputError, match="runs main, not step"):
+    with pytest.raises(rt.DeviceError, match="expected 3 arguments but passed 1"):
         vulkan.run(program.vmfb, [x.numpy()], "step")
 
 
