@@ -335,8 +335,13 @@ def test_the_papers_table(mca):
     assert table.to_table(rows).row_count == 1
 
 
-def test_the_stored_table_is_an_estimate_of_all_ten_rates():
+def test_the_stored_table_has_a_form_within_the_papers_time_at_all_ten_rates():
     fields = json.loads(RESULTS.read_text())
     assert fields["kind"] == "ESTIMATE"
     papers = {(row["rate"], row["paper_cpu_us"]) for row in fields["rows"]}
     assert papers == {(row.rate, row.cpu_us) for row in table.TABLE_2}
+    for paper in table.TABLE_2:
+        frames = [each["us"] for row in fields["rows"] if row["rate"] == paper.rate
+                  for each in row["estimates"] if each["steps"] == 30]  # fmt: skip
+        assert len(frames) == len(table.FORMS)
+        assert min(frames) <= paper.cpu_us, f"no form at {paper.rate} is within the paper's time"

@@ -56,6 +56,26 @@ def test_a_core_without_extensions_computes_pytorchs(arm64):
             np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize(("inputs", "hidden", "layers", "batch"), [(40, 64, 2, 1), (9, 37, 1, 3)])
+def test_smmla_sums_what_sdot_does(arm64, inputs, hidden, layers, batch):
+    """Integer sums are exact, so cores with and without i8mm give the same bits."""
+    torch.manual_seed(0)
+    gru = nn.GRU(inputs, hidden, layers).eval()
+    rt.prune(gru, column_rate=2, row_rate=1, row_stripes=3, col_blocks=1)
+    x = torch.randn(30, batch, inputs)
+    programs = [
+        rt.compile(gru, x, "arm64-linux", cpu=cpu, values="i8", activations="i8")
+        for cpu in ("cortex-a76", "cortex-x3")
+    ]
+    for steps in (1, 30):
+        sdot, smmla = (arm64.run(p.vmfb, [x[:steps].numpy()]) for p in programs)
+        with torch.no_grad():
+            expected, _ = gru(x[:steps])
+        np.testing.assert_allclose(smmla[0], expected.numpy(), rtol=0, atol=0.05)
+        for mine, theirs in zip(smmla, sdot, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
 @pytest.fixture(scope="module")
 def small(arm64, tmp_path_factory):
     """A program's file, its input's and its outputs."""
