@@ -37,10 +37,10 @@ from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.gru import plan_gru
 from rtmobile_iree.passes.kernels.lstm import plan_lstm
 from rtmobile_iree.passes.kernels.matmul import emit_matmul, plan_matmul
-from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool
 from rtmobile_iree.passes.kernels.rnn import plan_rnn_relu, plan_rnn_tanh
 from rtmobile_iree.passes.kernels.stack_plan import StackPlan, plan_stack
+from rtmobile_iree.passes.kernels.sums import Constants
 from rtmobile_iree.passes.kernels.values import element
 from rtmobile_iree.passes.kernels.workers import Arguments, StackRun, words
 from rtmobile_iree.passes.packed_ops import (

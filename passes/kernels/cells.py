@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.expand import Expansion
-from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ALIGN, ConstantPool
+from rtmobile_iree.passes.kernels.sums import Constants
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix

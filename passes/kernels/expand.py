@@ -18,8 +18,8 @@ from typing import Protocol
 
 import numpy as np
 from rtmobile_iree.passes.kernels.emit import Emitter, intrinsic
-from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool, MatrixPlan, plan_matrix
+from rtmobile_iree.passes.kernels.sums import Constants
 from rtmobile_iree.passes.kernels.tall import padded_places
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector

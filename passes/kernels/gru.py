@@ -26,8 +26,8 @@ from rtmobile_iree.passes.kernels.cells import (
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.expand import Expansion, plan_expansion
 from rtmobile_iree.passes.kernels.gates import LiveGates, constant_gates, is_compact, live_gates
-from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.plan import ConstantPool
+from rtmobile_iree.passes.kernels.sums import Constants
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 

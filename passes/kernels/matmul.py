@@ -11,8 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.panels import Constants, PanelKernel, Vectors
+from rtmobile_iree.passes.kernels.panels import PanelKernel
 from rtmobile_iree.passes.kernels.plan import ConstantPool, MatrixPlan, plan_matrix
+from rtmobile_iree.passes.kernels.sums import Constants, Vectors
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix

@@ -23,9 +23,10 @@ from dataclasses import dataclass, replace
 from rtmobile_iree.passes.kernels.cells import StepVectors
 from rtmobile_iree.passes.kernels.dots import Quantized, quantize
 from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.panels import Constants, PanelKernel, Vectors
+from rtmobile_iree.passes.kernels.panels import PanelKernel
 from rtmobile_iree.passes.kernels.plan import MatrixPlan
 from rtmobile_iree.passes.kernels.stack_plan import LayerPlan, StackPlan, Turns
+from rtmobile_iree.passes.kernels.sums import Constants, Vectors
 from rtmobile_iree.passes.kernels.team import Team
 from torch_mlir import ir
 

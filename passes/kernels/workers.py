@@ -18,9 +18,9 @@ from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.control import Control
 from rtmobile_iree.passes.kernels.emit import Emitter, bit, compare, when
-from rtmobile_iree.passes.kernels.panels import Constants
 from rtmobile_iree.passes.kernels.stack import StackBuffers, StackKernel
 from rtmobile_iree.passes.kernels.stack_plan import StackPlan
+from rtmobile_iree.passes.kernels.sums import Constants
 from rtmobile_iree.passes.kernels.team import TEAM_WORDS, Team, run_chunks
 from rtmobile_iree.passes.kernels.wavefront import RING, run_wavefront, wavefront_words
 from torch_mlir import ir
