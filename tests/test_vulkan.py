@@ -6,12 +6,11 @@ module for an Adreno, whose subgroups have 64 threads, runs on one whose subgrou
 that one workgroup's shared memory does not hold are in test_vulkan_steps.py.
 """
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch_layers import recurrent_layers
 
 import rtmobile_iree as rt
 from rtmobile_iree.gpus import GPUS
@@ -22,13 +21,7 @@ pytestmark = [pytest.mark.vulkan, pytest.mark.filterwarnings("ignore:LSTM with p
 TOLERANCE = 1e-5
 BSP = {"column_rate": 3, "row_rate": 1.5, "row_stripes": 3, "col_blocks": 2}
 FEW_ROWS = {"column_rate": 2, "row_rate": 12, "row_stripes": 3, "col_blocks": 2}
-LAYERS = {
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-    "lstmp": partial(nn.LSTM, proj_size=6),
-    "rnn_tanh": nn.RNN,
-    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
-}
+LAYERS = recurrent_layers(proj_size=6)
 
 
 def flat(results):

@@ -4,8 +4,6 @@ Hazards: groups of units that are not full, layers whose last step comes later t
 that alternate between two places (T odd and even), rows of a layer in two groups, batch entries.
 """
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
@@ -14,6 +12,7 @@ from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.vulkan.lanes import fitting_quads
 from rtmobile_iree.passes.weights import walk
 from torch import nn
+from torch_layers import recurrent_layers
 
 import rtmobile_iree as rt
 from rtmobile_iree.bspc import pack
@@ -28,13 +27,7 @@ pytestmark = [pytest.mark.vulkan, pytest.mark.filterwarnings("ignore:LSTM with p
 TOLERANCE = 1e-5
 BSP = {"column_rate": 3, "row_rate": 1.5, "row_stripes": 3, "col_blocks": 2}
 FEW_ROWS = {"column_rate": 2, "row_rate": 12, "row_stripes": 3, "col_blocks": 2}
-LAYERS = {
-    "gru": nn.GRU,
-    "lstm": nn.LSTM,
-    "lstmp": partial(nn.LSTM, proj_size=6),
-    "rnn_tanh": nn.RNN,
-    "rnn_relu": partial(nn.RNN, nonlinearity="relu"),
-}
+LAYERS = recurrent_layers(proj_size=6)
 # kind, inputs, hidden, layers, both directions, batch, pruning, target
 CASES = [
     ("gru", 1, 1, 1, False, 1, None, "lavapipe"),
