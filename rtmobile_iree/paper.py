@@ -8,6 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rtmobile_iree.bench.models import parse_rate
+from rtmobile_iree.models import PaperGRU, paper_gru
+from rtmobile_iree.prune import prune
+
 FRAME_STEPS = 30
 
 
@@ -41,3 +45,18 @@ TABLE_2 = (
     PaperRow(245, "20x16", 0.0028, 81.64, 151.28),
     PaperRow(301, "20x20", 0.0020, 79.13, 145.93),
 )
+
+
+def model_at(row: PaperRow, row_stripes: int = 48, col_blocks: int = 8) -> PaperGRU:
+    """The paper's model pruned to a row's rates, in one shot."""
+    module = paper_gru()
+    if row.compression > 1:
+        columns, rows = parse_rate(row.rate)
+        prune(
+            module,
+            column_rate=columns,
+            row_rate=rows,
+            row_stripes=row_stripes,
+            col_blocks=col_blocks,
+        )
+    return module

@@ -337,10 +337,11 @@ def test_the_papers_table_has_both_columns():
 
 
 def test_the_table_says_what_is_above_the_papers_time(capsys, tmp_path, monkeypatch):
+    from rtmobile_iree import paper
     from rtmobile_iree.gpu_cost import table
     from rtmobile_iree.models import tiny_paper_gru
 
-    monkeypatch.setattr(table, "paper_gru", tiny_paper_gru)
+    monkeypatch.setattr(paper, "paper_gru", tiny_paper_gru)
     path = tmp_path / "table.json"
     table.main(path, "1x1,10x1", "f32", "persistent,per-step")
     fields = json.loads(path.read_text())

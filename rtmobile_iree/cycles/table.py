@@ -15,15 +15,12 @@ import typer
 from rich.table import Table
 
 from rtmobile_iree.bench.machine import versions
-from rtmobile_iree.bench.models import parse_rate
 from rtmobile_iree.cli.common import console, err
 from rtmobile_iree.cycles.estimate import Estimate, estimate
 from rtmobile_iree.cycles.report import notes, summary_fields, where
 from rtmobile_iree.files import write_atomically
-from rtmobile_iree.models import paper_gru
 from rtmobile_iree.options import Options
-from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow
-from rtmobile_iree.prune import prune
+from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow, model_at
 from rtmobile_iree.targets import get_cpu_target
 
 # weights x inputs of a matrix product, as `--values` and `--activations` say it
@@ -76,16 +73,7 @@ def make_rows(
         for paper in rows:
             for form in forms:
                 status.update(f"{paper.rate}, {name(form)}")
-                module = paper_gru()
-                if paper.compression > 1:
-                    columns, kept = parse_rate(paper.rate)
-                    prune(
-                        module,
-                        column_rate=columns,
-                        row_rate=kept,
-                        row_stripes=row_stripes,
-                        col_blocks=COL_BLOCKS,
-                    )
+                module = model_at(paper, row_stripes, COL_BLOCKS)
                 made, _ = estimate(
                     module, module.example_inputs(), machine, (1, FRAME_STEPS), Options(*form)
                 )

@@ -12,15 +12,12 @@ import typer
 from rich.table import Table
 
 from rtmobile_iree.bench.machine import versions
-from rtmobile_iree.bench.models import parse_rate
 from rtmobile_iree.cli.common import console, err
 from rtmobile_iree.files import write_atomically
 from rtmobile_iree.gpu_cost.estimate import Estimate, estimate
 from rtmobile_iree.gpu_cost.report import notes, summary_fields
-from rtmobile_iree.models import paper_gru
 from rtmobile_iree.options import Options
-from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow
-from rtmobile_iree.prune import prune
+from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow, model_at
 from rtmobile_iree.schedule import PER_STEP, PERSISTENT
 from rtmobile_iree.targets import GpuTarget, get_target
 
@@ -70,10 +67,7 @@ def make_rows(rows: Sequence[PaperRow], forms: Sequence[Form]) -> list[TableRow]
         for paper in rows:
             for form in forms:
                 status.update(f"{paper.rate}, {name(form)}")
-                module = paper_gru()
-                if paper.compression > 1:
-                    columns, kept = parse_rate(paper.rate)
-                    prune(module, column_rate=columns, row_rate=kept)
+                module = model_at(paper)
                 inputs, options = module.example_inputs(), Options(form[0], gpu_kernel=form[1])
                 made, _ = estimate(module, inputs, target, (1, FRAME_STEPS), options)
                 found.append(TableRow(paper, form, made))
