@@ -85,7 +85,13 @@ class Anchor:
     @property
     def is_lost(self) -> bool:
         """Whether the connection is known to be gone."""
-        return self._process.poll() is not None
+        return self.is_lost_within(0)
+
+    def is_lost_within(self, seconds: float) -> bool:
+        """Whether the connection is gone, or goes while we wait."""
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(seconds)
+        return self._process.returncode is not None
 
     def _next_line(self, timeout_s: float) -> str:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import signal
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ from rtmobile_iree.errors import DeviceError
 from rtmobile_iree.vulkan import VulkanDevice
 
 LATE = 124  # run.sh, when it ended the command
+# a shell's status of a command that SIGKILL or SIGTERM ended, as the anchor ends them
+ENDED = (128 + signal.SIGKILL, 128 + signal.SIGTERM)
+LOSS_S = 5  # for the news that the anchor's connection is gone, when another one's came first
 ANSWER_S = 30  # for a round trip, on top of what a command may take
 
 
@@ -119,6 +123,8 @@ class Session:
         if outcome.status == LATE:
             raise DeviceError(f"{where} was ended after {self.setup.limit_s:g} s")
         if outcome.status:
+            if self._anchor.is_lost_within(LOSS_S if outcome.status in ENDED else 0):
+                raise DeviceError(f"{self.transport.name}: {self.transport.explain('')}")
             told = first_line(outcome.stderr or outcome.text)
             raise DeviceError(f"{where} failed ({outcome.status}): {told}")
         return outcome.text

@@ -34,13 +34,14 @@ class Phone(socketserver.ThreadingTCPServer):
 
     Attributes:
         is_unplugged: connections to the phone are cut and refused.
+        loses: a word; the connections whose command has it are cut.
     """
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Client)
-        self.serials, self.is_unplugged = [SERIAL], False
+        self.serials, self.is_unplugged, self.loses = [SERIAL], False, None
         self.environment = dict(os.environ)
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
@@ -112,9 +113,9 @@ class Client(socketserver.BaseRequestHandler):
         ]
         for thread in threads:
             thread.start()
-        while not self.server.is_unplugged and (process.poll() is None or threads[0].is_alive()):
+        while not self.is_cut(command) and (process.poll() is None or threads[0].is_alive()):
             time.sleep(0.01)
-        if self.server.is_unplugged:
+        if self.is_cut(command):
             with suppress(OSError):
                 process.stdin.close()
             self.request.shutdown(socket.SHUT_RDWR)
@@ -123,6 +124,10 @@ class Client(socketserver.BaseRequestHandler):
             thread.join()
         self.request.sendall(struct.pack("<BIB", EXIT, 1, process.returncode))
         return False
+
+    def is_cut(self, command):
+        loses = self.server.loses
+        return self.server.is_unplugged or (loses is not None and loses in command)
 
     def feed(self, process):
         with suppress(OSError, ValueError):
@@ -227,7 +232,10 @@ def test_a_benchmark_brings_its_json(phone, contents, inputs):
     assert len([r for r in result["benchmarks"] if r["run_type"] == "iteration"]) == 2
 
 
-def test_a_phone_that_is_unplugged(phone, contents, inputs, tmp_path, eventually, find_processes):
+@pytest.mark.parametrize("seen_first", ["every connection", "rtmobile-anchor"])
+def test_a_phone_that_is_unplugged(
+    seen_first, phone, contents, inputs, tmp_path, eventually, find_processes
+):
     errors = []
 
     def call():
@@ -239,7 +247,10 @@ def test_a_phone_that_is_unplugged(phone, contents, inputs, tmp_path, eventually
     thread.start()
     running = f"iree-benchmark-module\0--module={tmp_path}"
     eventually(lambda: find_processes(running), "a benchmark on the phone")
-    phone.is_unplugged = True
+    if seen_first == "every connection":
+        phone.is_unplugged = True
+    else:  # the benchmark's own connection still tells how the anchor ended it
+        phone.loses = seen_first
     thread.join(30)
     assert "adb: " in errors[0]
     assert "plug" in errors[0]
