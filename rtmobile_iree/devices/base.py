@@ -31,9 +31,17 @@ class Device(Protocol):
     name: str
 
     def run(
-        self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
+        self,
+        vmfb: bytes,
+        inputs: Sequence[np.ndarray],
+        function: str = FUNCTION,
+        *,
+        threads: int = 1,
     ) -> tuple[np.ndarray, ...]:
         """Runs one call.
+
+        Args:
+            threads: the most that a module for several may have; `local-sync` runs it on one.
 
         Raises:
             DeviceError: the device cannot be reached, was lost, or the module failed on it.

@@ -51,12 +51,17 @@ class Local:
         pass
 
     def run(
-        self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
+        self,
+        vmfb: bytes,
+        inputs: Sequence[np.ndarray],
+        function: str = FUNCTION,
+        *,
+        threads: int = 1,
     ) -> tuple[np.ndarray, ...]:
         """See `base.Device.run`."""
         count = count_outputs(vmfb, function)
         with tempfile.TemporaryDirectory(prefix="rtmobile-run-") as folder:
-            arguments = self._call(folder, vmfb, inputs, function, 1)
+            arguments = self._call(folder, vmfb, inputs, function, threads)
             paths = [Path(folder) / f"y{i}.npy" for i in range(count)]
             self._tool(RUN_TOOL, [*arguments, *(f"--output=@{path}" for path in paths)])
             return tuple(np.load(path) for path in paths)

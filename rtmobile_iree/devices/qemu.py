@@ -48,12 +48,17 @@ class Qemu:
         pass
 
     def run(
-        self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
+        self,
+        vmfb: bytes,
+        inputs: Sequence[np.ndarray],
+        function: str = FUNCTION,
+        *,
+        threads: int = 1,
     ) -> tuple[np.ndarray, ...]:
         """See `base.Device.run`."""
         count = count_outputs(vmfb, function)
         with tempfile.TemporaryDirectory(prefix="rtmobile-qemu-") as folder:
-            arguments = write_call(Path(folder), vmfb, inputs, function)
+            arguments = write_call(Path(folder), vmfb, inputs, function, threads)
             paths = [Path(folder) / f"y{i}.npy" for i in range(count)]
             arguments += [f"--output=@{path}" for path in paths]
             result = self._emulator.run([self._tools / RUN_TOOL, *arguments])

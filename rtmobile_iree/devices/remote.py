@@ -60,12 +60,17 @@ class Remote:
         self._let_go()
 
     def run(
-        self, vmfb: bytes, inputs: Sequence[np.ndarray], function: str = FUNCTION
+        self,
+        vmfb: bytes,
+        inputs: Sequence[np.ndarray],
+        function: str = FUNCTION,
+        *,
+        threads: int = 1,
     ) -> tuple[np.ndarray, ...]:
         """See `base.Device.run`."""
         names = [f"y{i}.npy" for i in range(count_outputs(vmfb, function))]
         with self._session() as session:
-            arguments = self._call(session, vmfb, inputs, function, 1)
+            arguments = self._call(session, vmfb, inputs, function, threads)
             outputs = [f"--output=@{session.folder}/{name}" for name in names]
             session.tool(RUN_TOOL, [*arguments, *outputs])
             return tuple(read_array(session.pull(name)) for name in names)

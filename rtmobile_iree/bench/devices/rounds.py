@@ -85,7 +85,7 @@ def run_device_bench(
         if book.entries:
             progress(f"going on after {len(book.entries)} finished bursts, from {book.path}")
         try:
-            errors = [_compare(device, case, progress) for case in cases]
+            errors = [_compare(device, case, settings.threads, progress) for case in cases]
             _measure(device, cases, settings, book, progress)
         except DeviceError as error:
             kept = f"{len(book.entries)} of {settings.rounds * len(cases)} bursts are kept"
@@ -111,7 +111,7 @@ def _journal_path(subject: dict[str, Any]) -> Path:
     return cache_folder() / "journals" / f"{digest[:16]}.jsonl"
 
 
-def _compare(device: Device, case: Case, progress: Progress) -> float | None:
+def _compare(device: Device, case: Case, threads: int, progress: Progress) -> float | None:
     """Greatest difference from the right outputs.
 
     Raises:
@@ -120,7 +120,7 @@ def _compare(device: Device, case: Case, progress: Progress) -> float | None:
     if case.expected is None:
         return None
     progress(f"{case.contents.name}: comparing its outputs")
-    outputs = device.run(case.contents.vmfb, case.inputs)
+    outputs = device.run(case.contents.vmfb, case.inputs, threads=threads)
     shapes = [y.shape for y in outputs]
     if shapes != [y.shape for y in case.expected]:
         raise InputError(f"{case.contents.name}: gives {shapes} on {device.name}; not timed")
