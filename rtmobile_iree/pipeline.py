@@ -82,11 +82,11 @@ def cpu_pipeline(target: CpuTarget, options: Options = DEFAULTS) -> tuple[Any, .
 
     Raises:
         TargetError: quantized activations on a target without integer dot products; f16
-            activations on one that does not compute in f16, or by several threads.
+            activations on one that does not compute in f16.
     """
     dot = ""
     if options.activations == "f16":
-        _check_half(target, options)
+        _check_half(target)
     if options.activations == "i8":
         if target.integer_dot is None:
             raise TargetError(
@@ -112,16 +112,11 @@ def cpu_pipeline(target: CpuTarget, options: Options = DEFAULTS) -> tuple[Any, .
     )
 
 
-def _check_half(target: CpuTarget, options: Options) -> None:
+def _check_half(target: CpuTarget) -> None:
     if target.core is None or not target.core.fp16:
         cores = ", ".join(name for name, core in CORES.items() if core.fp16)
         where = f"cpu {target.core.name}" if target.core else "its processor"
         raise TargetError(
             f"target {target.name}: {where} does not compute in f16; use activations f32 with "
             f"values f16, or target arm64-android with a cpu of {cores}"
-        )
-    if options.threads > 1:
-        raise TargetError(
-            f"activations f16 run on one thread, not {options.threads}; use threads 1, or "
-            "activations f32"
         )

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from rtmobile_iree.passes.kernels import fractions, tall
+from rtmobile_iree.passes.kernels import fractions, sharing, tall
 from rtmobile_iree.passes.kernels.expand import TableExpansion, plan_expansion
 from rtmobile_iree.passes.kernels.plan import ConstantPool, plan_matrix
 from torch import nn
@@ -70,6 +70,35 @@ def test_layers_are_pytorchs(arm64, kind, hidden, layers, batch, rate):
         results = arm64.run(program.vmfb, [x[:steps].numpy()])
         for mine, theirs in zip(results, expected, strict=True):
             np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.arm64
+@pytest.mark.parametrize(
+    ("way", "kind", "hidden", "batch", "rate"),
+    [
+        ("wavefront", "gru", 37, 3, (3, 1.5)),
+        ("wavefront", "lstmp", 24, 1, None),
+        ("stripes", "gru", 128, 2, (2, 4)),
+        ("stripes", "lstm", 17, 1, (3, 1.5)),
+    ],
+)
+def test_several_threads(arm64, way, kind, hidden, batch, rate, monkeypatch):
+    """Whether three workers share a core or have several, and at any number of chunks."""
+    monkeypatch.setattr(sharing, "WAKE_NS", 0)
+    monkeypatch.setattr(sharing, "MEET_NS", 1e9 if way == "wavefront" else -1e9)
+    torch.manual_seed(0)
+    module = LAYERS[kind](5, hidden, 2)
+    if rate is not None:
+        rt.prune(module, column_rate=rate[0], row_rate=rate[1], row_stripes=3, col_blocks=1)
+    module, x = rounded(module), torch.randn(70, batch, 5)
+    program = rt.compile(module, (x,), threads=3, dynamic_steps=True, **HALF)
+    for steps in (1, 32, 70):
+        with torch.no_grad():
+            expected = flat(module(x[:steps]))
+        for threads in (1, 3):
+            results = arm64.run(program.vmfb, [x[:steps].numpy()], threads=threads)
+            for mine, theirs in zip(results, expected, strict=True):
+                np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=TOLERANCE)
 
 
 @pytest.mark.arm64
@@ -237,8 +266,3 @@ def test_a_bias_that_f16_cannot_hold_is_refused():
 def test_a_core_without_it_is_refused(target, cpu):
     with pytest.raises(TargetError, match="does not compute in f16; use activations f32.*cortex-a"):
         cpu_pipeline(get_target(target, cpu), Options("f16", "f16"))
-
-
-def test_several_threads_are_refused():
-    with pytest.raises(TargetError, match="run on one thread, not 2; use threads 1"):
-        cpu_pipeline(get_target("arm64-linux", "cortex-a55"), Options("f16", "f16", threads=2))

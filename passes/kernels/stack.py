@@ -153,7 +153,7 @@ class StackKernel:
         origin = e.index(0) if is_first else self.sequence()
         target = self._gi(layer)
         vectors = e.mul(count, plan.batch)
-        if is_first and plan.narrow_input is not None:
+        if layer is plan.layers[0] and plan.narrow_input is not None:
             source, origin = self.buffers.own, self._narrow(plan.narrow_input, vectors)
         quantized = layer.ih.quantized_input
         if quantized:

@@ -4,7 +4,7 @@ Alone, the states live in the result buffers, or in others of f16 where that is 
 last layer writes y.
 
 In a wavefront (see `wavefront`) a worker runs one layer on one chunk, from what the layer before
-hands on to what the next one reads; the states live in the result buffers.
+hands on to what the next one reads; the states live where they do alone.
 
 In a team (see `team`) every member computes all gates, and so has states and a sequence of its own;
 gi and gh alone are shared, and the leader writes the results. Computing all gates costs a member
@@ -75,8 +75,7 @@ class StackRun:
             self._in_wavefront(control)
 
     def _alone(self) -> None:
-        arguments = self.arguments
-        states = arguments.half_states or arguments.next_states
+        arguments, states = self.arguments, self._shared_states()
         self._copy_states(arguments.states, states)
         mine = self._kernel(self._buffers(self.emit.index(0), states))
         mine.prepare_sums()
@@ -92,15 +91,19 @@ class StackRun:
 
     def _in_wavefront(self, control: Control) -> None:
         e, arguments, layers = self.emit, self.arguments, self.plan.layers
-        mine = self._kernel(self._buffers(control.arrive(), arguments.next_states))
+        states, chunks = self._shared_states(), self._chunks()
+        mine = self._kernel(self._buffers(control.arrive(), states))
         mine.prepare_own()
 
+        def rows(number: int) -> list[int]:
+            return [layers[number].state, *(self._left_over() if number == 0 else [])]
+
         def begin(number: int) -> None:
-            rows = [layers[number].state]
-            if number == 0:
-                rows += self._left_over()
-            self._copy_states(arguments.states, arguments.next_states, rows)
+            self._copy_states(arguments.states, states, rows(number))
             replace(mine, layers=layers[number : number + 1]).prepare_sums()
+
+        def finish(number: int) -> None:
+            self._copy_states(states, arguments.next_states, rows(number))
 
         def run(number: int, chunk: ir.Value) -> None:
             when(compare("eq", chunk, e.index(0)), lambda: begin(number))
@@ -110,8 +113,15 @@ class StackRun:
             own = layers[number : number + 1]
             kernel = replace(mine, layers=own, buffers=replace(mine.buffers, x=x, y=y))
             kernel.chunk(self._count(chunk))
+            if arguments.half_states:
+                is_over = compare("eq", e.add(chunk, 1), chunks)
+                when(is_over, lambda: finish(number))
 
-        run_wavefront(control, len(layers), self._chunks(), run)
+        run_wavefront(control, len(layers), chunks, run)
+
+    def _shared_states(self) -> tuple[ir.Value, ...]:
+        """Where the states live when no worker has its own."""
+        return self.arguments.half_states or self.arguments.next_states
 
     def _x(self, chunk: ir.Value) -> ir.Value:
         """The input of a chunk, [count, B, I]."""
