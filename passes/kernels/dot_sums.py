@@ -9,7 +9,7 @@ sums[v, :] = acc[v, :] * (scale[v] * scales[panel]) + bias[panel]
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.dots import (
@@ -22,7 +22,7 @@ from rtmobile_iree.passes.kernels.dots import (
     split_pairs,
 )
 from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, PanelClass
-from rtmobile_iree.passes.kernels.sums import Fields, PanelSums, Vectors, floordiv
+from rtmobile_iree.passes.kernels.sums import Fields, PanelSums, Vectors
 from rtmobile_iree.passes.kernels.values import element
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
@@ -114,28 +114,20 @@ class DotSums(PanelSums):
     ) -> list[ir.Value]:
         """The same where a register of inputs serves several products, a lane of it each."""
         e, dot, registers = self.emit, self._dot(which), sizes[1]
-        lanes, columns = e.width, fields["columns"]
 
-        def walk(count: int) -> Callable[..., list[ir.Value]]:
-            def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
-                out = list(sums)
-                at = [e.add(staged, e.mul(k, 4)) for staged in quantized.staged]
-                inputs = [load_lanes(e, quantized.buffer, place, count) for place in at]
-                for lane in range(count):
-                    panel = self._load_dots(which, row, sizes, fields, e.add(k, lane))
-                    for v, x in enumerate(inputs):
-                        for r, weights in enumerate(panel):
-                            out[v * registers + r] = dot_product(
-                                dot, out[v * registers + r], x[lane], weights
-                            )
-                return out
+        def step(k: ir.Value, count: int, sums: list[ir.Value]) -> list[ir.Value]:
+            at = [e.add(staged, e.mul(k, 4)) for staged in quantized.staged]
+            inputs = [load_lanes(e, quantized.buffer, place, count) for place in at]
+            for lane in range(count):
+                panel = self._load_dots(which, row, sizes, fields, e.add(k, lane))
+                for v, x in enumerate(inputs):
+                    for r, weights in enumerate(panel):
+                        own = v * registers + r
+                        sums[own] = dot_product(dot, sums[own], x[lane], weights)
+            return sums
 
-            return step
-
-        size = registers * len(quantized.staged)
-        full = e.mul(floordiv(e, columns, lanes), lanes)
-        sums = e.loop(0, full, lanes, [zero] * size, walk(lanes))
-        return e.loop(full, columns, 1, sums, walk(1))
+        nothing = [zero] * (registers * len(quantized.staged))
+        return self.walk_groups(fields["columns"], e.width, nothing, step)
 
     def _walk_pairs(
         self,
@@ -163,18 +155,14 @@ class DotSums(PanelSums):
                         out[at] = dot_product(dot, out[at], x[pair], weights)
             return out
 
-        def step(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
+        def step(k: ir.Value, octets: int, sums: list[ir.Value]) -> list[ir.Value]:
             x = load_pairs(e, quantized, e.mul(k, 8))
-            first = octet(k, sums, [pair[0] for pair in x])
-            return octet(e.add(k, 1), first, [pair[1] for pair in x])
+            for number in range(octets):
+                sums = octet(e.add(k, number), sums, [pair[number] for pair in x])
+            return sums
 
-        def last(k: ir.Value, *sums: ir.Value) -> list[ir.Value]:
-            return octet(k, sums, [pair[0] for pair in load_pairs(e, quantized, e.mul(k, 8))])
-
-        columns = fields["columns"]
-        full = e.mul(floordiv(e, columns, 2), 2)
-        sums = e.loop(0, full, 2, [zero] * (2 * pairs * registers), step)
-        sums = e.loop(full, columns, 1, sums, last)
+        nothing = [zero] * (2 * pairs * registers)
+        sums = self.walk_groups(fields["columns"], 2, nothing, step)
         found: list[ir.Value] = []
         for pair in range(pairs):
             own = sums[2 * registers * pair :][: 2 * registers]

@@ -116,6 +116,23 @@ class PanelSums:
             accs = head + accs[size:]
         return _tree_sum([accs[u * size : (u + 1) * size] for u in range(unroll)], plus)
 
+    def walk_groups(
+        self,
+        columns: ir.Value,
+        size: int,
+        sums: list[ir.Value],
+        step: Callable[[ir.Value, int, list[ir.Value]], list[ir.Value]],
+    ) -> list[ir.Value]:
+        """Sums over all columns, taken by so many, and what is left over one by one.
+
+        Args:
+            step: (k, count, sums), returns the sums with so many columns from k on added.
+        """
+        e = self.emit
+        full = e.mul(floordiv(e, columns, size), size)
+        sums = e.loop(0, full, size, sums, lambda k, *own: step(k, size, list(own)))
+        return e.loop(full, columns, 1, sums, lambda k, *own: step(k, 1, list(own)))
+
 
 @dataclass(frozen=True)
 class FloatSums(PanelSums):
