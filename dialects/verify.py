@@ -17,6 +17,7 @@ from torch_mlir import ir
 
 from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix
 from rtmobile_iree.errors import FormatError
+from rtmobile_iree.values import VALUE_BITS
 
 Shape = tuple[int | None, ...]  # None is a dimension known only at run time
 
@@ -171,6 +172,9 @@ def packed(op: ir.Operation, first: int, prefix: str, shape_name: str) -> tuple[
     row_align = integer(op, "row_align")
     if row_align not in PANEL_HEIGHTS:
         raise Broken(f"row_align is {row_align}; use one of {sorted(PANEL_HEIGHTS)}")
+    bits = bits_attribute(shape_name)
+    if bits in op.attributes and integer(op, bits) != VALUE_BITS["i4"]:
+        raise Broken(f"{bits} is {integer(op, bits)}; use 4, or none")
     rows, columns = shape
     index = "i16" if columns <= 1 << 16 else "i32"
     kinds: tuple[str | tuple[str, ...], ...] = ("i32", "i32", "i32", index, VALUE_ELEMENTS)
@@ -215,12 +219,18 @@ def packed_matrix(op: ir.Operation, shape_name: str, arrays: list[Any]) -> Packe
         values,
         ir.IntegerAttr(op.attributes["row_align"]).value,
         np.array([] if scales is None else list(ir.DenseF32ArrayAttr(scales)), np.float32),
+        bits_attribute(shape_name) in op.attributes,
     )
 
 
 def scales_attribute(shape_name: str) -> str:
-    """`scales_ih` of `shape_ih`: the attribute with the scales of i8 values, array<f32>."""
+    """`scales_ih` of `shape_ih`: the attribute with the scales of i8 and i4, array<f32>."""
     return shape_name.replace("shape", "scales")
+
+
+def bits_attribute(shape_name: str) -> str:
+    """`bits_ih` of `shape_ih`: the attribute that says 4 where i8 values are i4's."""
+    return shape_name.replace("shape", "bits")
 
 
 def _title(op: ir.Operation) -> str:

@@ -8,7 +8,8 @@ Rewrites:
 and `bspc.gru` likewise. A weight without an encoding becomes one group of all rows and columns.
 Values are stored in the type that the option `values` gives the weight's name (see
 rtmobile_iree/values.py). What rounding loses is in the attribute `value_errors`, a relative error a
-weight; the scales of i8 are in `scales`, `scales_ih` or `scales_hh`.
+weight; the scales of i8 and i4 are in `scales`, `scales_ih` or `scales_hh`; where values are i4,
+`bits`, `bits_ih` or `bits_hh` is 4.
 
 Assumes: `bspc-reorder` ran.
 """
@@ -21,7 +22,7 @@ from typing import ClassVar
 
 import numpy as np
 from rtmobile_iree.dialects.constants import constant
-from rtmobile_iree.dialects.verify import scales_attribute
+from rtmobile_iree.dialects.verify import bits_attribute, scales_attribute
 from rtmobile_iree.passes.grouping import dense_group
 from rtmobile_iree.passes.weights import (
     OPERANDS,
@@ -126,6 +127,8 @@ def _pack_op(op: ir.Operation, rules: Sequence[ValueRule]) -> None:
             if matrix.scales.size:
                 scales = ir.DenseF32ArrayAttr.get(matrix.scales.tolist())
                 attributes[scales_attribute(shape)] = scales
+            if matrix.is_i4:
+                attributes[bits_attribute(shape)] = ir.Attribute.parse("4 : i64")
         if any(matrix.value_type != "f32" for matrix in packed):
             attributes[VALUE_ERRORS] = ir.DenseF64ArrayAttr.get(errors)
         arrays = [value for matrix in packed for value in _constants(matrix)]

@@ -15,7 +15,7 @@ Arrays:
     column_offset [G+1]  i32  first entry of each group in column_index; the last is its length
     column_index  [..]   u16  the groups' kept columns, ascending in a group (i32 when N > 65536)
     values        [..]        the groups' panels, one after another: f32, or narrower (values.py)
-    scales        [M']   f32  i8 only: what the integers of each stored row are multiplied by
+    scales        [M']   f32  i8, i4: what the integers of each stored row are multiplied by
 
 A group of R rows is stored as R rounded up to row_align rows (the added rows are zeros), cut
 greedily from the tallest height in PANEL_HEIGHTS down: R = 70 is 72 rows, 64 + 8. A panel is
@@ -34,7 +34,7 @@ kernel walks the columns, loads one x and feeds every row of the panel. `matvec`
                     accumulator[r] += values[value + r] * load
                 value += height
             for r in 0 .. min(height, group_offset[g + 1] - row):
-                y[reorder[row + r]] = accumulator[r]                  # i8: times scales[row + r]
+                y[reorder[row + r]] = accumulator[r]                # i8, i4: times scales[row + r]
             row += height
 
 A weight of -0.0 is a zero like any other: it is not kept, and unpacks as 0.0.
@@ -57,7 +57,7 @@ from rtmobile_iree.bspc_checks import (
     kind,
 )
 from rtmobile_iree.errors import FormatError
-from rtmobile_iree.values import I8_MAX, from_storage, to_storage, value_type
+from rtmobile_iree.values import LARGEST, VALUE_BITS, from_storage, to_storage, value_type
 
 __all__ = [
     "PANEL_HEIGHTS",
@@ -80,6 +80,9 @@ __all__ = [
 # Tallest first. 64 f32 rows are 4 AVX-512, 8 AVX2 or 16 NEON registers of accumulators; 4 is one
 # NEON register, the narrowest vector of any target.
 PANEL_HEIGHTS = (64, 32, 16, 8, 4)
+# Scales of i4 that are tried for a row, in what keeps its largest weight: one that does not, and
+# rounds the others less, errs less in most rows.
+I4_SCALES = np.linspace(0.5, 1.0, 21)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,6 +121,8 @@ class PackedMatrix:
     values: NDArray[np.float32] | NDArray[np.float16] | NDArray[np.uint16] | NDArray[np.int8]
     row_align: int = 4
     scales: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    is_i4: bool = False
+    """Whether `values`, int8, are i4's."""
 
     def __post_init__(self) -> None:
         check_packed(self, PANEL_HEIGHTS)
@@ -125,7 +130,12 @@ class PackedMatrix:
     @property
     def value_type(self) -> str:
         """One of `values.VALUE_TYPES`: what `values` holds."""
-        return str(value_type(self.values.dtype))
+        return "i4" if self.is_i4 else str(value_type(self.values.dtype))
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of the stored values, scales not counted."""
+        return self.values.size * VALUE_BITS[self.value_type] // 8
 
 
 @dataclass(frozen=True)
@@ -230,7 +240,8 @@ def pack(
 
 
 def convert(p: PackedMatrix, kind: str) -> PackedMatrix:
-    """The f32 matrix `p` with its values in another type; i8 with the scale max|row| / 127.
+    """The f32 matrix `p` with its values in another type; i8 with the scale max|row| / 127, i4
+    with the one of `I4_SCALES` whose squared errors add up to least.
 
     Raises:
         FormatError: `p` is not f32, or a weight is too large for f16.
@@ -239,7 +250,7 @@ def convert(p: PackedMatrix, kind: str) -> PackedMatrix:
         raise FormatError(f"bspc.convert: values are {p.value_type}; convert from f32")
     if kind == "f32":
         return p
-    if kind != "i8":
+    if kind not in LARGEST:
         values = to_storage(p.values, kind)
         if not np.isfinite(from_storage(values)).all():
             largest = np.abs(p.values).max()
@@ -249,17 +260,28 @@ def convert(p: PackedMatrix, kind: str) -> PackedMatrix:
             )
         return replace(p, values=values)
     quantized = np.empty(p.values.size, np.int8)
-    largest = np.zeros(p.reorder.size, np.float32)
+    scales = np.zeros(p.reorder.size, np.float32)
     for panel in panels(p):
         weights = _panel_values(p, panel)
-        rows = slice(panel.row_start, panel.row_start + panel.rows)
-        largest[rows] = np.abs(weights[:, : panel.rows]).max(axis=0, initial=0)
-        scale = np.ones(panel.height)
-        scale[: panel.rows] = largest[rows] / np.float64(I8_MAX)
+        scale = _row_scales(weights, kind)
         scaled = weights / np.where(scale > 0, scale, 1)
-        quantized[panel.value_start :][: weights.size] = to_storage(scaled.ravel(), "i8")
-    scales = (largest / np.float64(I8_MAX)).astype(np.float32)
-    return replace(p, values=quantized, scales=scales)
+        quantized[panel.value_start :][: weights.size] = to_storage(scaled.ravel(), kind)
+        scales[panel.row_start :][: panel.rows] = scale[: panel.rows]
+    return replace(p, values=quantized, scales=scales, is_i4=kind == "i4")
+
+
+def _row_scales(weights: NDArray[np.float32], kind: str) -> NDArray[np.float64]:
+    """[height] scales of the rows of a panel's weights [columns, height]; 0 for rows of zeros."""
+    largest = np.abs(weights).max(axis=0, initial=0) / np.float64(LARGEST[kind])
+    if kind != "i4":
+        return largest
+
+    def error(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+        rounded = to_storage(weights / np.where(scale > 0, scale, 1), kind) * scale
+        return ((rounded - weights) ** 2).sum(axis=0)
+
+    errors = [error(largest * part) for part in I4_SCALES]
+    return largest * I4_SCALES[np.argmin(errors, axis=0)]
 
 
 def panel_heights(rows: int, row_align: int = 4) -> tuple[int, ...]:
@@ -331,16 +353,16 @@ def byte_counts(p: PackedMatrix) -> ByteCounts:
     """Bytes of `p`; `ByteCounts` says how each is counted."""
     rows, columns = p.shape
     nonzeros = int(np.count_nonzero(p.values))
-    width = p.values.itemsize
+    width = VALUE_BITS[p.value_type]
     row_bytes = np.dtype(index_type(rows)).itemsize
     index = p.column_index.nbytes + p.group_offset.nbytes + p.column_offset.nbytes
     if not np.array_equal(p.reorder, np.arange(rows)):
         index += row_bytes * p.reorder.size
     return ByteCounts(
-        values=width * nonzeros + p.scales.nbytes,
-        padding=width * (p.values.size - nonzeros),
+        values=-(-width * nonzeros // 8) + p.scales.nbytes,
+        padding=width * (p.values.size - nonzeros) // 8,
         index=index,
-        total=p.values.nbytes + p.scales.nbytes + index,
+        total=p.value_bytes + p.scales.nbytes + index,
         dense=4 * rows * columns,
         csr=(4 + p.column_index.itemsize) * nonzeros + 4 * (rows + 1),
     )

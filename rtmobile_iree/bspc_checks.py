@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rtmobile_iree.errors import FormatError
-from rtmobile_iree.values import STORAGE, value_type
+from rtmobile_iree.values import LARGEST, STORAGE, value_type
 
 _I32_MAX = int(np.iinfo(np.int32).max)
 _PREFIX = "bspc"
@@ -127,12 +127,14 @@ def check_packed(p: Any, heights: tuple[int, ...]) -> None:
                 f"give a one-dimensional {np.dtype(dtype).name} numpy.ndarray"
             )
     if not isinstance(p.values, np.ndarray) or p.values.ndim != 1 or not value_type(p.values.dtype):
-        known = ", ".join(np.dtype(each).name for each in STORAGE.values())
+        known = ", ".join(dict.fromkeys(np.dtype(each).name for each in STORAGE.values()))
         raise FormatError(
             f"bspc.PackedMatrix {list(p.shape)}: values is {kind(p.values)}; "
             f"give a one-dimensional numpy.ndarray of {known}"
         )
     scales = p.reorder.size if p.values.dtype == np.int8 else 0
+    if p.is_i4 and (p.values.dtype != np.int8 or (np.abs(p.values) > LARGEST["i4"]).any()):
+        _refuse(p, f"values of i4 are int8 in -{LARGEST['i4']} .. {LARGEST['i4']}")
     if p.scales.size != scales:
         _refuse(p, f"{p.scales.size} scales; values of {p.values.dtype} need {scales}")
     check_row_align(p.row_align, heights)

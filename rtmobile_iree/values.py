@@ -4,8 +4,10 @@
     f16   2 bytes, IEEE binary16: 11 bits of precision, up to 65,504
     bf16  2 bytes, the upper half of an f32: 8 bits of precision, f32's range
     i8    1 byte, -127 .. 127 times one f32 scale a row: symmetric, so that a zero stays a zero
+    i4    4 bits, -7 .. 7 times one f32 scale a row, the one that errs least
 
-NumPy has no bf16: its bit patterns are held as uint16. Sums are f32 whatever the type.
+NumPy has no bf16: its bit patterns are held as uint16. Nor has it i4: an int8 holds one, and who
+stores it puts two in a byte. Sums are f32 whatever the type.
 
 Which matrix gets which is a list of rules, first match first: `"f16"` for all of them, or
 `"*.weight_hh_*=i8,*=f16"` with the shell patterns of `fnmatch`. In place of a type a rule may
@@ -29,30 +31,33 @@ STORAGE: dict[str, type[np.generic]] = {
     "f16": np.float16,
     "bf16": np.uint16,
     "i8": np.int8,
+    "i4": np.int8,
 }
 VALUE_TYPES = tuple(STORAGE)
-NARROWEST_FIRST = ("i8", "f16", "f32")  # bf16 takes as many bytes as f16 and errs more
-I8_MAX = 127
+VALUE_BITS = {"f32": 32, "f16": 16, "bf16": 16, "i8": 8, "i4": 4}
+# bf16 takes as many bytes as f16 and errs more
+NARROWEST_FIRST = ("i4", "i8", "f16", "f32")
+LARGEST = {"i8": 127, "i4": 7}  # of the types with a scale a row
 
 
 def value_type(dtype: np.dtype[Any]) -> str | None:
-    """The value type that arrays of this dtype hold; None for any other dtype."""
+    """The value type that arrays of this dtype hold; None for any other dtype. int8: i8."""
     return next((name for name, held in STORAGE.items() if dtype == held), None)
 
 
 def to_storage(values: NDArray[Any], kind: str) -> NDArray[Any]:
-    """Rounds to the nearest value of a type, ties to even; i8 takes values already scaled."""
+    """Rounds to the nearest value of a type, ties to even; i8 and i4 take values already scaled."""
     if kind == "bf16":
         bits = np.ascontiguousarray(values, np.float32).view(np.uint32).astype(np.uint64)
         return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-    if kind == "i8":
-        return np.rint(values).astype(np.int8)
+    if kind in LARGEST:
+        return np.rint(np.clip(values, -LARGEST[kind], LARGEST[kind])).astype(np.int8)
     with np.errstate(over="ignore"):
         return values.astype(STORAGE[kind])
 
 
 def from_storage(stored: NDArray[Any]) -> NDArray[np.float32]:
-    """The f32 values that stored ones stand for; i8 without its scales."""
+    """The f32 values that stored ones stand for; i8 and i4 without their scales."""
     if stored.dtype == np.uint16:
         return (stored.astype(np.uint32) << 16).view(np.float32)
     return stored.astype(np.float32)

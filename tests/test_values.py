@@ -1,5 +1,7 @@
 """Value types: rounding, rules, the packed matrix, and compiled programs against PyTorch."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,8 @@ from rtmobile_iree.errors import FormatError, InputError, RTMobileError
 from rtmobile_iree.targets import get_target
 from rtmobile_iree.values import VALUE_TYPES, from_storage, parse_rules, relative_error, to_storage
 
-# half a unit in the last place, relative; i8: of the row's largest weight
-STEP = {"f32": 0, "f16": 2**-11, "bf16": 2**-8, "i8": 0.5 / 127}
+# half a unit in the last place, relative; i8: of the row's largest weight; i4 may keep half of it
+STEP = {"f32": 0, "f16": 2**-11, "bf16": 2**-8, "i8": 0.5 / 127, "i4": 4.0 / 7}
 
 
 def stripes(rng, shape, keep=0.4, count=3):
@@ -35,11 +37,32 @@ def test_a_converted_matrix_errs_by_half_a_step_at_most(kind, shape):
     rng = np.random.default_rng(1)
     weight = stripes(rng, shape)
     packed = convert(pack(weight), kind)
-    largest = np.abs(weight).max(axis=1, keepdims=True) if kind == "i8" else np.abs(weight)
+    largest = np.abs(weight)
+    if kind in ("i8", "i4"):  # the scale is the row's
+        largest = largest.max(axis=1, keepdims=True)
     assert packed.value_type == kind
     assert (np.abs(unpack(packed) - weight) <= STEP[kind] * largest * (1 + 1e-6)).all()
     x = rng.standard_normal(shape[1]).astype(np.float32)
     np.testing.assert_allclose(matvec(packed, x), unpack(packed) @ x, rtol=1e-5, atol=1e-5)
+
+
+def test_i4_errs_no_more_than_if_it_kept_the_largest_weight():
+    weight = stripes(np.random.default_rng(3), (40, 300))
+    scale = np.abs(weight).max(axis=1, keepdims=True) / 7
+    plain = np.rint(weight / np.where(scale > 0, scale, 1)) * scale
+    ours = unpack(convert(pack(weight), "i4"))
+    errors, plain_errors = (((w - weight) ** 2).sum(axis=1) for w in (ours, plain))
+    assert (errors <= plain_errors * (1 + 1e-5)).all()
+    assert errors.sum() < 0.9 * plain_errors.sum()
+    used = np.unique(convert(pack(weight), "i4").values)
+    assert used.tolist() == list(range(-7, 8))
+
+
+@pytest.mark.parametrize("values", [[8, 0, 0, 0], [-8, 0, 0, 0]])
+def test_an_integer_that_is_no_i4s_is_refused(values):
+    packed = convert(pack(np.ones((4, 1), np.float32)), "i4")
+    with pytest.raises(FormatError, match=r"values of i4 are int8 in -7 \.\. 7"):
+        replace(packed, values=np.array(values, np.int8))
 
 
 def test_bytes_shrink_with_the_type():
@@ -47,7 +70,9 @@ def test_bytes_shrink_with_the_type():
     sizes = {kind: byte_counts(convert(pack(weight), kind)) for kind in VALUE_TYPES}
     stored = {kind: size.values + size.padding for kind, size in sizes.items()}
     assert stored["f16"] == stored["bf16"] == stored["f32"] // 2
-    assert stored["i8"] == stored["f32"] // 4 + 4 * pack(weight).reorder.size
+    scales = 4 * pack(weight).reorder.size
+    assert stored["i8"] == stored["f32"] // 4 + scales
+    assert stored["i4"] == stored["f32"] // 8 + scales
 
 
 def test_a_weight_too_large_for_f16_is_refused():
@@ -58,7 +83,7 @@ def test_a_weight_too_large_for_f16_is_refused():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("f8", "'f8' is no value type; use one of f32, f16, bf16, i8"),
+        ("f8", "'f8' is no value type; use one of f32, f16, bf16, i8, i4"),
         ("", "no rule"),
         ("*=-1", "'-1' is no value type"),
     ],

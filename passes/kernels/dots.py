@@ -24,7 +24,7 @@ from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
 from rtmobile_iree.schedule import IntegerDot
-from rtmobile_iree.values import I8_MAX
+from rtmobile_iree.values import LARGEST
 
 # n added to this, f32's neighbours of which are 1 apart, is n rounded to even, in the lowest bits
 ROUND = 1.5 * 2.0**23
@@ -61,7 +61,7 @@ def quantize(
     """
     largest = e.largest(source[0], source[1], length)
     is_zero = arith.cmpf(arith.CmpFPredicate.OEQ, largest, e.scalar(0.0))
-    steps = arith.divf(e.scalar(I8_MAX), largest)
+    steps = arith.divf(e.scalar(LARGEST["i8"]), largest)
     inverse = arith.select(is_zero, e.scalar(0.0), steps)
 
     def write(at: ir.Value, size: int) -> None:
@@ -72,7 +72,7 @@ def quantize(
         vector.store(arith.trunci(byte, whole), target[0], [e.add(target[1], at)])
 
     e.pieces(length, write)
-    return arith.mulf(largest, e.scalar(1 / I8_MAX))
+    return arith.mulf(largest, e.scalar(1 / LARGEST["i8"]))
 
 
 def dot_product(dot: IntegerDot, sums: ir.Value, x: ir.Value, weights: ir.Value) -> ir.Value:

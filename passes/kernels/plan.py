@@ -18,6 +18,7 @@ are not (row pruning leaves gaps): their results go out one by one through the p
 Some types are laid out with several columns of a row side by side in one 32-bit lane (or two),
 values[k / lanes][row][k % lanes], the columns filled up to a whole number of lanes:
 
+- `i4x2`: two columns of a row in a byte, the first in its low bits;
 - `bf16x2`: an f32 register is a shift or a mask away, where widening would take two instructions;
 - `i8x4`: for integer dot products with inputs quantized to bytes. Where these are offset by a zero
   point, each sum starts from minus that times its row's sum of weights. A panel shorter than a
@@ -41,7 +42,8 @@ from rtmobile_iree.values import STORAGE, from_storage, to_storage, value_type
 TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
-COLUMNS_A_LANE = {"bf16x2": 2, "i8x4": 4, "i8x8": 8}
+COLUMNS_A_LANE = {"i4x2": 2, "bf16x2": 2, "i8x4": 4, "i8x8": 8}
+NIBBLES = "i4x2"
 QUADS = "quads"  # the buffer of column numbers by four (`tall`)
 HALF_LANES = 8  # f16 elements of a NEON register
 LEAST_DOTS = 128  # weights of a panel
@@ -53,7 +55,7 @@ class PanelClass:
 
     Attributes:
         height: stored rows of each panel.
-        kind: how its values are stored: a value type, bf16x2, i8x4 or i8x8.
+        kind: how its values are stored: a value type, i4x2, bf16x2, i8x4 or i8x8.
         scattered: output positions come from the index buffer, else `out` is the first of a run.
         partial: panels have fewer rows than their height, and are stored under a mask.
         table_start: first row in the table.
@@ -215,7 +217,7 @@ def plan_matrix(
             column_start, count = columns + panel.column_start, panel.columns
             if together > 1:
                 count = -(-count // together)
-            if kind == "bf16x2":
+            if kind in ("bf16x2", NIBBLES):
                 column_start = pool.add_index(_filled_columns(packed, panel, together))
             if staging is not None:
                 column_start = panel.group
@@ -282,6 +284,8 @@ def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
     """
     if packed.value_type == "bf16":
         return "bf16x2"
+    if packed.value_type == "i4":
+        return NIBBLES
     if packed.value_type != "i8" or dot is None:
         return packed.value_type
     weights = packed.values.size / max(1, len(panels(packed)))
@@ -305,7 +309,15 @@ def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str, together: int)
     if kind == "bf16x2" and columns % together:
         # two halves of the last column: beside a zero, an infinite input would become NaN
         filled[-2:] = to_storage(from_storage(filled[-2]) / 2, "bf16")
-    return filled.reshape(-1, together, height).transpose(0, 2, 1).ravel()
+    beside = filled.reshape(-1, together, height).transpose(0, 2, 1)
+    if kind == NIBBLES:
+        return (beside[..., 0] & 0xF | beside[..., 1] << 4).astype(np.int8).ravel()
+    return beside.ravel()
+
+
+def elements_a_lane(kind: str) -> int:
+    """Stored elements of a row that stand side by side."""
+    return 1 if kind == NIBBLES else COLUMNS_A_LANE.get(kind, 1)
 
 
 def _filled_columns(packed: PackedMatrix, panel: Panel, together: int) -> np.ndarray:

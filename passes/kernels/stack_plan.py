@@ -252,8 +252,8 @@ class Buffers:
 
 def _bytes_a_step(layer: Layer) -> float:
     """Weights a layer reads a step; those of its input are read once for several."""
-    recurrent = layer.w_hh.values.nbytes + (layer.w_hr.values.nbytes if layer.w_hr else 0)
-    return recurrent + layer.w_ih.values.nbytes / 2
+    recurrent = layer.w_hh.value_bytes + (layer.w_hr.value_bytes if layer.w_hr else 0)
+    return recurrent + layer.w_ih.value_bytes / 2
 
 
 def _matrices(layer: LayerPlan) -> list[MatrixPlan]:
@@ -280,7 +280,7 @@ def _slot_staging(layer: LayerPlan, batch: int, chunk: int) -> int:
 
 def _time_chunk(layers: list[Layer], schedule: Schedule) -> int:
     """Steps of a chunk."""
-    w_ih, w_hh = (max(m.values.nbytes for m in each) for each in
+    w_ih, w_hh = (max(m.value_bytes for m in each) for each in
                   zip(*((layer.w_ih, layer.w_hh) for layer in layers), strict=True))  # fmt: skip
     return schedule.steps_together(w_ih, w_hh)
 
@@ -316,7 +316,7 @@ def _plan_layer(
         buffers.take_turns(batch * hh.outputs, stays=not hh.complete),
         cell,
         None if layer.w_hr is None else _plan_projection(pool, buffers, layer.w_hr, batch, dot),
-        schedule.is_large(layer.w_hh.values.nbytes),
+        schedule.is_large(layer.w_hh.value_bytes),
         schedule.half_cells and dot is not None and layer.w_hh.value_type == "i8",
     )
 

@@ -16,7 +16,13 @@ from dataclasses import dataclass, field
 
 from rtmobile_iree.passes.kernels.dots import Quantized
 from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, QUADS, PanelClass
+from rtmobile_iree.passes.kernels.plan import (
+    COLUMNS_A_LANE,
+    NIBBLES,
+    QUADS,
+    PanelClass,
+    elements_a_lane,
+)
 from rtmobile_iree.passes.kernels.tall import QUAD, Columns, sum_columns
 from rtmobile_iree.passes.kernels.values import load_weights
 from torch_mlir import ir
@@ -36,7 +42,9 @@ class Constants:
 
     def weights(self, kind: str) -> ir.Value:
         """The buffer that holds the panels of a kind."""
-        return self.values if kind == "f32" else self.narrow[kind.partition("x")[0]]
+        if kind == "f32":
+            return self.values
+        return self.narrow["i8" if kind == NIBBLES else kind.partition("x")[0]]
 
 
 @dataclass(frozen=True)
@@ -136,7 +144,7 @@ class PanelSums:
 
 @dataclass(frozen=True)
 class FloatSums(PanelSums):
-    """Panels of f32, f16, bf16 or i8 weights and inputs in floating point."""
+    """Panels of f32, f16, bf16, i8 or i4 weights and inputs in floating point."""
 
     def rows(
         self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors
@@ -152,10 +160,10 @@ class FloatSums(PanelSums):
         width = min(block, e.width)
         registers = block // width
         source = self.constants.weights(which.kind)
-        lanes = COLUMNS_A_LANE.get(which.kind, 1)
-        weights = e.add(fields["value_start"], row * lanes)
+        lanes, size = COLUMNS_A_LANE.get(which.kind, 1), elements_a_lane(which.kind)
+        weights = e.add(fields["value_start"], row * size)
         bias = self.row_constants(which, 0, row, width, registers, fields)
-        scaled = which.kind == "i8"
+        scaled = which.kind in ("i8", NIBBLES)
         starts = [e.splat(0.0, width)] * registers if scaled else bias
 
         def numbers(k: ir.Value, count: int) -> list[ir.Value]:
@@ -163,9 +171,9 @@ class FloatSums(PanelSums):
             return e.load_indices(self.constants.index, place, count * lanes)
 
         def step(k: ir.Value, accs: list[ir.Value], columns: list[ir.Value]) -> list[ir.Value]:
-            start = e.add(weights, e.mul(k, which.height * lanes))
+            start = e.add(weights, e.mul(k, which.height * size))
             panel = [
-                load_weights(e, which.kind, source, e.add(start, r * width * lanes), width)
+                load_weights(e, which.kind, source, e.add(start, r * width * size), width)
                 for r in range(registers)
             ]
             for lane, column in enumerate(columns):

@@ -41,7 +41,7 @@ ExampleInputs = Annotated[
 Values = Annotated[
     str,
     typer.Option(
-        help="How weights are stored: f32, f16, bf16, i8, or rules by name with commas: "
+        help="How weights are stored: f32, f16, bf16, i8, i4, or rules by name with commas: "
         "'*.weight_hh_*=i8,*=0.002'; a number is the greatest relative error."
     ),
 ]

@@ -16,6 +16,7 @@ from rtmobile_iree.passes.encode import DENSE
 from rtmobile_iree.passes.kernels.gates import live_gates
 from rtmobile_iree.passes.packed_ops import PACKED, read_packed
 from rtmobile_iree.passes.weights import walk
+from rtmobile_iree.values import VALUE_BITS
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ def activations(kind: Kind, stored: np.ndarray) -> dict[str, int]:
 
 def _matrix(packed: PackedMatrix) -> MatrixWork:
     kept = int(np.count_nonzero(packed.values))
-    return MatrixWork(kept, kept * packed.values.itemsize)
+    return MatrixWork(kept, -(-kept * VALUE_BITS[packed.value_type] // 8))
 
 
 def _linear(x: ir.Value, weight: MatrixWork, batch: int) -> LinearWork:

@@ -113,6 +113,20 @@ func.func @row_align(
 
 // -----
 
+func.func @bits(
+    %x: tensor<2x4xf32>, %r: tensor<2xi32>, %g: tensor<2xi32>,
+    %c: tensor<2xi32>, %i: tensor<1xi16>, %v: tensor<4xi8>) {
+  // expected-error@+1 {{bspc.packed_matmul fc: bits is 5; use 4, or none}}
+  %y = "bspc.packed_matmul"(%x, %r, %g, %c, %i, %v)
+      {bits = 5 : i64, name = "fc", row_align = 4 : i64, shape = array<i64: 3, 4>}
+      : (
+      tensor<2x4xf32>, tensor<2xi32>, tensor<2xi32>, tensor<2xi32>, tensor<1xi16>, tensor<4xi8>)
+      -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
 func.func @type_of_reorder(
     %x: tensor<2x4xf32>, %r: tensor<2xi64>, %g: tensor<2xi32>,
     %c: tensor<2xi32>, %i: tensor<1xi16>, %v: tensor<4xf32>) {
