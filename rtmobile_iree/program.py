@@ -188,8 +188,8 @@ def compile(
         target: see `rtmobile_iree.targets`.
         dynamic_steps: the program takes any number of time steps, whatever the example has.
         values: how weights are stored: "f32", "f16", "bf16", "i8" or "i4" for all matrices, or
-            rules by name, {"gru.weight_hh_*": "i8", "*": 0.002}, where a number is the greatest relative
-            error (see `rtmobile_iree.values`). The report gives each matrix's error.
+            rules by name, {"gru.weight_hh_*": "i8", "*": 0.002}, where a number is the greatest
+            relative error (see `rtmobile_iree.values`). The report gives each matrix's error.
         activations: "f32"; "f16": recurrent layers, of f16 weights, are computed in f16, on ARM64
             cores that can; or "i8": the inputs of i8 matrices are quantized as they come.
         activation_error: greatest absolute error of sigmoid and tanh in f32; fewer operations for

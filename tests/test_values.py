@@ -128,15 +128,16 @@ def test_a_program_computes_with_the_rounded_weights(machine, kind, hidden, batc
         np.testing.assert_allclose(state, expected_state, atol=2e-6)
 
 
+@pytest.mark.parametrize("kind", ["i8", "i4"])
 @pytest.mark.parametrize(
     ("hidden", "batch", "rate"), [(64, 1, (4, 2)), (67, 3, (8, 8)), (16, 1, (1, 1))]
 )
-def test_quantized_inputs_stay_close(machine, hidden, batch, rate):
+def test_quantized_inputs_stay_close(machine, hidden, batch, rate, kind):
     if get_target(machine.target, machine.cpu).integer_dot is None:
         pytest.skip("this machine has no integer dot product")
     module, (example, state) = gru(batch, hidden, rate)
-    program = machine.compile(module, (example, state), values="i8", activations="i8")
-    exact = rounded(module, "i8")
+    program = machine.compile(module, (example, state), values=kind, activations="i8")
+    exact = rounded(module, kind)
     for steps in (1, 5, 30):
         x = torch.randn(steps, batch, 13)
         with torch.no_grad():

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.dots import (
+    LANE_BYTES,
     Quantized,
     add_lanes,
     dot_product,
@@ -21,9 +22,14 @@ from rtmobile_iree.passes.kernels.dots import (
     load_pairs,
     split_pairs,
 )
-from rtmobile_iree.passes.kernels.plan import COLUMNS_A_LANE, PanelClass
+from rtmobile_iree.passes.kernels.plan import (
+    COLUMNS_A_LANE,
+    NIBBLE_DOTS,
+    PanelClass,
+    elements_a_lane,
+)
 from rtmobile_iree.passes.kernels.sums import Fields, PanelSums, Vectors
-from rtmobile_iree.passes.kernels.values import element
+from rtmobile_iree.passes.kernels.values import NIBBLE_BITS, element
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
@@ -32,7 +38,7 @@ from rtmobile_iree.schedule import IntegerDot
 
 @dataclass(frozen=True)
 class DotSums(PanelSums):
-    """Panels of i8x4 and i8x8."""
+    """Panels of i8x4, i8x8 and i4x8."""
 
     def rows(
         self, which: PanelClass, row: int, block: int, fields: Fields, vectors: Vectors
@@ -65,16 +71,22 @@ class DotSums(PanelSums):
 
     def _load_dots(
         self, which: PanelClass, row: int, sizes: tuple[int, int], fields: Fields, k: ir.Value
-    ) -> list[ir.Value]:
+    ) -> list[list[ir.Value]]:
         """Registers of an i8x4 panel: of four columns, or of several times four; of an i8x8 panel:
-        of eight columns, two rows each half of a register."""
+        of eight columns, two rows each half of a register; of an i4x8 panel: those of its first
+        columns as of i8x4, then those of as many more."""
         e, (width, registers) = self.emit, sizes
-        together = COLUMNS_A_LANE[which.kind] * self._dot(which).lanes_a_row(which.height)
-        packed = ir.VectorType.get([width * together], element(which.kind))
-        start = e.add(fields["value_start"], row * together, e.mul(k, which.height * together))
+        each = elements_a_lane(which.kind) * self._dot(which).lanes_a_row(which.height)
+        packed = ir.VectorType.get([width * each], element(which.kind))
+        start = e.add(fields["value_start"], row * each, e.mul(k, which.height * each))
         source = self.constants.weights(which.kind)
-        places = [e.add(start, r * width * together) for r in range(registers)]
-        return [vector.load(packed, source, [at]) for at in places]
+        places = [e.add(start, r * width * each) for r in range(registers)]
+        loaded = [vector.load(packed, source, [at]) for at in places]
+        if which.kind != NIBBLE_DOTS:
+            return [loaded]
+        half = arith.constant(packed, ir.DenseElementsAttr.get_splat(packed, _byte(NIBBLE_BITS)))
+        low = [arith.shrsi(arith.shli(register, half), half) for register in loaded]
+        return [low, [arith.shrsi(register, half) for register in loaded]]
 
     def _walk_dots(
         self,
@@ -85,19 +97,21 @@ class DotSums(PanelSums):
         quantized: Quantized,
         zero: ir.Value,
     ) -> list[ir.Value]:
-        """Sums [vector, register] of an i8x4 panel, in as many lanes as `zero` has."""
+        """Sums [vector, register] of an i8x4 or i4x8 panel, in as many lanes as `zero` has."""
         e, dot, (width, registers) = self.emit, self._dot(which), sizes
         own_lanes = dot.lanes_a_row(which.height)
         together = COLUMNS_A_LANE[which.kind] * own_lanes
 
         def step(k: ir.Value, accs: list[ir.Value], _: list[ir.Value]) -> list[ir.Value]:
-            panel = self._load_dots(which, row, sizes, fields, k)
-            out = []
+            panels, out = self._load_dots(which, row, sizes, fields, k), list(accs)
             for v, staged in enumerate(quantized.staged):
                 at = e.add(staged, e.mul(k, together))
-                x = load_inputs(e, quantized.buffer, at, width, width * own_lanes)
-                own = accs[v * registers :]
-                out += [dot_product(dot, own[r], x, panel[r]) for r in range(registers)]
+                for part, panel in enumerate(panels):
+                    place = e.add(at, part * together // len(panels))
+                    x = load_inputs(e, quantized.buffer, place, width, width * own_lanes)
+                    for r, weights in enumerate(panel):
+                        own = v * registers + r
+                        out[own] = dot_product(dot, out[own], x, weights)
             return out
 
         nothing = [zero] * (registers * len(quantized.staged))
@@ -114,20 +128,23 @@ class DotSums(PanelSums):
     ) -> list[ir.Value]:
         """The same where a register of inputs serves several products, a lane of it each."""
         e, dot, registers = self.emit, self._dot(which), sizes[1]
+        together = COLUMNS_A_LANE[which.kind]
+        lanes = together // LANE_BYTES
 
         def step(k: ir.Value, count: int, sums: list[ir.Value]) -> list[ir.Value]:
-            at = [e.add(staged, e.mul(k, 4)) for staged in quantized.staged]
-            inputs = [load_lanes(e, quantized.buffer, place, count) for place in at]
-            for lane in range(count):
-                panel = self._load_dots(which, row, sizes, fields, e.add(k, lane))
-                for v, x in enumerate(inputs):
-                    for r, weights in enumerate(panel):
-                        own = v * registers + r
-                        sums[own] = dot_product(dot, sums[own], x[lane], weights)
+            at = [e.add(staged, e.mul(k, together)) for staged in quantized.staged]
+            inputs = [load_lanes(e, quantized.buffer, place, count * lanes) for place in at]
+            for number in range(count):
+                panels = self._load_dots(which, row, sizes, fields, e.add(k, number))
+                for part, panel in enumerate(panels):
+                    for v, x in enumerate(inputs):
+                        for r, weights in enumerate(panel):
+                            own, lane = v * registers + r, number * lanes + part
+                            sums[own] = dot_product(dot, sums[own], x[lane], weights)
             return sums
 
         nothing = [zero] * (registers * len(quantized.staged))
-        return self.walk_groups(fields["columns"], e.width, nothing, step)
+        return self.walk_groups(fields["columns"], e.width // lanes, nothing, step)
 
     def _walk_pairs(
         self,
@@ -145,7 +162,7 @@ class DotSums(PanelSums):
 
         def octet(k: ir.Value, sums: Sequence[ir.Value], x: list[ir.Value]) -> list[ir.Value]:
             out = list(sums)
-            for r, four in enumerate(self._load_dots(which, row, sizes, fields, k)):
+            for r, four in enumerate(self._load_dots(which, row, sizes, fields, k)[0]):
                 bytes_ = ir.VectorType(four.type).shape[0]
                 halves = [list(range(bytes_ // 2)), list(range(bytes_ // 2, bytes_))]
                 two = [vector.shuffle(four, four, half) for half in halves]
@@ -174,6 +191,11 @@ class DotSums(PanelSums):
         return found
 
     def _dot(self, which: PanelClass) -> IntegerDot:
-        """The instruction of an i8x4 or i8x8 panel."""
+        """The instruction of a panel's kind."""
+        kind = "i8x4" if which.kind == NIBBLE_DOTS else which.kind
         dots = (self.schedule.dot, self.schedule.chunk_dot)
-        return next(dot for dot in dots if dot is not None and dot.kind == which.kind)
+        return next(dot for dot in dots if dot is not None and dot.kind == kind)
+
+
+def _byte(value: int) -> ir.Attribute:
+    return ir.IntegerAttr.get(ir.IntegerType.get_signless(8), value)

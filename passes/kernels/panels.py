@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from rtmobile_iree.passes.kernels.dot_sums import DotSums
 from rtmobile_iree.passes.kernels.dots import Quantized, StagedInputs
 from rtmobile_iree.passes.kernels.emit import Emitter, compare
-from rtmobile_iree.passes.kernels.plan import TABLE_FIELDS, MatrixPlan, PanelClass
+from rtmobile_iree.passes.kernels.plan import DOTS, TABLE_FIELDS, MatrixPlan, PanelClass
 from rtmobile_iree.passes.kernels.staging import Stager
 from rtmobile_iree.passes.kernels.sums import Constants, Fields, FloatSums, Vectors, floordiv
 from rtmobile_iree.passes.kernels.team import Team
@@ -155,7 +155,7 @@ class PanelKernel:
         block = self.schedule.row_block(which.height, vectors.count)
         # from the last row to the first: a scattered panel's padding goes where its first row goes,
         # and must be overwritten there
-        sums_of = DotSums if which.kind in ("i8x4", "i8x8") else FloatSums
+        sums_of = DotSums if which.kind in DOTS else FloatSums
         rows = sums_of(self.emit, self.schedule, self.constants).rows
         for row in reversed(range(0, which.height, block)):
             sums = rows(which, row, min(block, which.height - row), fields, vectors)

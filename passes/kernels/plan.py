@@ -23,7 +23,8 @@ values[k / lanes][row][k % lanes], the columns filled up to a whole number of la
 - `i8x4`: for integer dot products with inputs quantized to bytes. Where these are offset by a zero
   point, each sum starts from minus that times its row's sum of weights. A panel shorter than a
   register has several lanes a row, one beside the other: values[k / 4q][row][k % 4q];
-- `i8x8`: for those of two input vectors at once, two rows a register.
+- `i8x8`: for those of two input vectors at once, two rows a register;
+- `i4x8`: two lanes of i8x4 that follow each other in one, the first in the low bits of its bytes.
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ from rtmobile_iree.values import STORAGE, from_storage, to_storage, value_type
 TABLE_FIELDS = ("column_start", "columns", "value_start", "bias_start", "out", "rows")
 ALIGN = 16  # f32 elements: 64 bytes, the widest vector register and a cache line
 LINE = 64  # bytes
-COLUMNS_A_LANE = {"i4x2": 2, "bf16x2": 2, "i8x4": 4, "i8x8": 8}
-NIBBLES = "i4x2"
+COLUMNS_A_LANE = {"i4x2": 2, "bf16x2": 2, "i8x4": 4, "i8x8": 8, "i4x8": 8}
+NIBBLES, NIBBLE_DOTS = "i4x2", "i4x8"
+DOTS = ("i8x4", "i8x8", NIBBLE_DOTS)
 QUADS = "quads"  # the buffer of column numbers by four (`tall`)
 HALF_LANES = 8  # f16 elements of a NEON register
 LEAST_DOTS = 128  # weights of a panel
@@ -55,7 +57,7 @@ class PanelClass:
 
     Attributes:
         height: stored rows of each panel.
-        kind: how its values are stored: a value type, i4x2, bf16x2, i8x4 or i8x8.
+        kind: how its values are stored: a value type, or several columns a lane.
         scattered: output positions come from the index buffer, else `out` is the first of a run.
         partial: panels have fewer rows than their height, and are stored under a mask.
         table_start: first row in the table.
@@ -82,7 +84,7 @@ class MatrixPlan:
         outputs: length of the output vector; inputs: of the input vector.
         classes: the panels, tallest first.
         complete: the panels write every output.
-        staging: how inputs of i8x4 and i8x8 panels are moved together; None where there are none.
+        staging: how inputs of integer dot products are moved together; None where there are none.
     """
 
     outputs: int
@@ -202,7 +204,7 @@ def plan_matrix(
         return _plan_tall(pool, packed, bias, positions, outputs, masked)
     kind = _kind(packed, dot)
     columns = 0 if kind in COLUMNS_A_LANE else pool.add_index(packed.column_index)
-    dot = dot if dot is not None and kind == dot.kind else None
+    dot = dot if kind in DOTS else None
     staging = plan_staging(pool, packed, dot) if dot and packed.reorder.size else None
     classes = []
     for (height, scattered, partial), members in _classes(packed, positions, masked).items():
@@ -225,7 +227,7 @@ def plan_matrix(
                 column_start,
                 count,
                 value_start,
-                pool.add_values(_row_constants(packed, panel, bias[stored], weights, dot)),
+                pool.add_values(_row_constants(packed, panel, bias[stored], dot)),
                 pool.add_index(target) if scattered else int(target[0]),
                 panel.rows,
             ))  # fmt: skip
@@ -265,7 +267,7 @@ def _plan_tall(
                 pool.add_quads(tall.quads(packed, panel)),
                 panel.columns // tall.QUAD,
                 pool.add_weights(weights[panel].ravel()),
-                pool.add_values(_row_constants(packed, panel, bias[stored], weights[panel], None)),
+                pool.add_values(_row_constants(packed, panel, bias[stored], None)),
                 pool.add_index(target) if scattered else int(target[0]),
                 panel.rows,
             ))  # fmt: skip
@@ -284,18 +286,18 @@ def _kind(packed: PackedMatrix, dot: IntegerDot | None) -> str:
     """
     if packed.value_type == "bf16":
         return "bf16x2"
-    if packed.value_type == "i4":
-        return NIBBLES
-    if packed.value_type != "i8" or dot is None:
-        return packed.value_type
+    floats, dots = {
+        "i8": ("i8", dot.kind if dot else ""),
+        "i4": (NIBBLES, NIBBLE_DOTS),
+    }.get(packed.value_type, (packed.value_type, ""))
     weights = packed.values.size / max(1, len(panels(packed)))
-    return dot.kind if weights >= max(LEAST_DOTS, packed.shape[1] / 2) else "i8"
+    is_dot = bool(dot and dots) and weights >= max(LEAST_DOTS, packed.shape[1] / 2)
+    return dots if is_dot else floats
 
 
 def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:
     """Columns of a row that stand side by side."""
-    lanes = dot.lanes_a_row(height) if dot else 1
-    return COLUMNS_A_LANE.get(kind, 1) * lanes
+    return COLUMNS_A_LANE.get(kind, 1) * (dot.lanes_a_row(height) if dot else 1)
 
 
 def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str, together: int) -> np.ndarray:
@@ -309,15 +311,15 @@ def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str, together: int)
     if kind == "bf16x2" and columns % together:
         # two halves of the last column: beside a zero, an infinite input would become NaN
         filled[-2:] = to_storage(from_storage(filled[-2]) / 2, "bf16")
-    beside = filled.reshape(-1, together, height).transpose(0, 2, 1)
-    if kind == NIBBLES:
-        return (beside[..., 0] & 0xF | beside[..., 1] << 4).astype(np.int8).ravel()
-    return beside.ravel()
+    if kind not in (NIBBLES, NIBBLE_DOTS):
+        return filled.reshape(-1, together, height).transpose(0, 2, 1).ravel()
+    halves = filled.reshape(-1, 2, together // 2, height).transpose(1, 0, 3, 2)
+    return (halves[0] & 0xF | halves[1] << 4).astype(np.int8).ravel()
 
 
 def elements_a_lane(kind: str) -> int:
-    """Stored elements of a row that stand side by side."""
-    return 1 if kind == NIBBLES else COLUMNS_A_LANE.get(kind, 1)
+    """Stored elements of a row in a lane."""
+    return COLUMNS_A_LANE.get(kind, 1) // (2 if kind in (NIBBLES, NIBBLE_DOTS) else 1)
 
 
 def _filled_columns(packed: PackedMatrix, panel: Panel, together: int) -> np.ndarray:
@@ -330,7 +332,6 @@ def _row_constants(
     packed: PackedMatrix,
     panel: Panel,
     bias: np.ndarray,
-    weights: np.ndarray,
     dot: IntegerDot | None,
 ) -> np.ndarray:
     """Bias, scales and starts of a panel's rows, each [height], one after another."""
@@ -341,8 +342,8 @@ def _row_constants(
         parts.append(np.zeros(height, np.float32))
         parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows]
     if dot is not None and dot.zero_point:
-        together = COLUMNS_A_LANE["i8x4"] * dot.lanes_a_row(height)
-        sums = weights.reshape(-1, height, together).sum(axis=(0, 2), dtype=np.int32)
+        weights = packed.values[panel.value_start :][: panel.columns * height]
+        sums = weights.reshape(panel.columns, height).sum(axis=0, dtype=np.int32)
         parts.append((-dot.zero_point * sums).astype(np.int32).view(np.float32))
     return np.concatenate(parts)
 

@@ -297,7 +297,7 @@ def _plan_layer(
     width = schedule.vector_width if schedule.expand or is_half else 0
     rows, cell = plan_cell(pool, buffers.own, layer, width)
     where, dot = (rows.positions, rows.count), schedule.dot
-    chunk_dot = schedule.chunk_dot or dot
+    chunk_dot = dot if layer.w_ih.is_i4 else schedule.chunk_dot or dot
     ih, ih_rows = plan_rows(pool, layer.w_ih, rows.ih_bias, *where, chunk_dot, rows.block)
     w_hh, hh_from = layer.w_hh, layer.state * batch * layer.w_hh.shape[1]
     if is_half and hh_from + w_hh.shape[1] <= MOST_COLUMNS:
@@ -317,7 +317,7 @@ def _plan_layer(
         cell,
         None if layer.w_hr is None else _plan_projection(pool, buffers, layer.w_hr, batch, dot),
         schedule.is_large(layer.w_hh.value_bytes),
-        schedule.half_cells and dot is not None and layer.w_hh.value_type == "i8",
+        schedule.half_cells and dot is not None and layer.w_hh.value_type in ("i8", "i4"),
     )
 
 

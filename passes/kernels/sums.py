@@ -18,6 +18,7 @@ from rtmobile_iree.passes.kernels.dots import Quantized
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.plan import (
     COLUMNS_A_LANE,
+    NIBBLE_DOTS,
     NIBBLES,
     QUADS,
     PanelClass,
@@ -44,7 +45,7 @@ class Constants:
         """The buffer that holds the panels of a kind."""
         if kind == "f32":
             return self.values
-        return self.narrow["i8" if kind == NIBBLES else kind.partition("x")[0]]
+        return self.narrow["i8" if kind in (NIBBLES, NIBBLE_DOTS) else kind.partition("x")[0]]
 
 
 @dataclass(frozen=True)
