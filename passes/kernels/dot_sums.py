@@ -25,6 +25,7 @@ from rtmobile_iree.passes.kernels.dots import (
 from rtmobile_iree.passes.kernels.plan import (
     COLUMNS_A_LANE,
     NIBBLE_DOTS,
+    NIBBLE_FACTOR,
     PanelClass,
     elements_a_lane,
 )
@@ -74,7 +75,7 @@ class DotSums(PanelSums):
     ) -> list[list[ir.Value]]:
         """Registers of an i8x4 panel: of four columns, or of several times four; of an i8x8 panel:
         of eight columns, two rows each half of a register; of an i4x8 panel: those of its first
-        columns as of i8x4, then those of as many more."""
+        columns as of i8x4, then those of as many more, both `NIBBLE_FACTOR` times the weights."""
         e, (width, registers) = self.emit, sizes
         each = elements_a_lane(which.kind) * self._dot(which).lanes_a_row(which.height)
         packed = ir.VectorType.get([width * each], element(which.kind))
@@ -84,9 +85,14 @@ class DotSums(PanelSums):
         loaded = [vector.load(packed, source, [at]) for at in places]
         if which.kind != NIBBLE_DOTS:
             return [loaded]
-        half = arith.constant(packed, ir.DenseElementsAttr.get_splat(packed, _byte(NIBBLE_BITS)))
-        low = [arith.shrsi(arith.shli(register, half), half) for register in loaded]
-        return [low, [arith.shrsi(register, half) for register in loaded]]
+        bits, mask = (
+            arith.constant(packed, ir.DenseElementsAttr.get_splat(packed, _byte(value)))
+            for value in (NIBBLE_BITS, -NIBBLE_FACTOR)
+        )
+        return [
+            [arith.shli(register, bits) for register in loaded],
+            [arith.andi(register, mask) for register in loaded],
+        ]
 
     def _walk_dots(
         self,

@@ -25,6 +25,7 @@ values[k / lanes][row][k % lanes], the columns filled up to a whole number of la
   register has several lanes a row, one beside the other: values[k / 4q][row][k % 4q];
 - `i8x8`: for those of two input vectors at once, two rows a register;
 - `i4x8`: two lanes of i8x4 that follow each other in one, the first in the low bits of its bytes.
+  Weights are taken apart as 16 times what they are: that takes one shift for both.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ LINE = 64  # bytes
 COLUMNS_A_LANE = {"i4x2": 2, "bf16x2": 2, "i8x4": 4, "i8x8": 8, "i4x8": 8}
 NIBBLES, NIBBLE_DOTS = "i4x2", "i4x8"
 DOTS = ("i8x4", "i8x8", NIBBLE_DOTS)
+NIBBLE_FACTOR = 16  # what sums of i4x8 are multiplied by; i32 holds those of 150,000 columns
 QUADS = "quads"  # the buffer of column numbers by four (`tall`)
 HALF_LANES = 8  # f16 elements of a NEON register
 LEAST_DOTS = 128  # weights of a panel
@@ -338,12 +340,13 @@ def _row_constants(
     height = panel.height
     parts = [np.zeros(height, np.float32)]
     parts[0][: panel.rows] = bias
+    factor = NIBBLE_FACTOR if packed.is_i4 and dot is not None else 1
     if packed.scales.size:
         parts.append(np.zeros(height, np.float32))
-        parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows]
+        parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows] / factor
     if dot is not None and dot.zero_point:
         weights = packed.values[panel.value_start :][: panel.columns * height]
-        sums = weights.reshape(panel.columns, height).sum(axis=0, dtype=np.int32)
+        sums = factor * weights.reshape(panel.columns, height).sum(axis=0, dtype=np.int32)
         parts.append((-dot.zero_point * sums).astype(np.int32).view(np.float32))
     return np.concatenate(parts)
 
