@@ -45,6 +45,7 @@ class Gpu:
     storage_f16: bool
     storage_i8: bool
     wave_sizes: tuple[int, ...]
+    registers: int
     flops_s: float | None
     memory_bytes_s: float | None
     faults: tuple[str, ...]
@@ -65,7 +66,7 @@ RUNTIME = (
 ALL = (
     Gpu(
         "lavapipe", "llvmpipe", vulkan="1.3", shared_bytes=32 * KB, workgroup_threads=1024,
-        storage_f16=True, storage_i8=True, wave_sizes=(8,),
+        storage_f16=True, storage_i8=True, wave_sizes=(8,), registers=49152,
         flops_s=None, memory_bytes_s=None, faults=(),
         sources=(
             "limits: IREE 3.13's target llvmpipe, and vkGetPhysicalDeviceProperties of Mesa 22.3",
@@ -75,7 +76,7 @@ ALL = (
     Gpu(
         "vulkan", "vp_android_baseline_2022", vulkan="1.1", shared_bytes=16 * KB,
         workgroup_threads=128, storage_f16=False, storage_i8=False,
-        wave_sizes=(4, 8, 16, 32, 64, 128), flops_s=None, memory_bytes_s=None,
+        wave_sizes=(4, 8, 16, 32, 64, 128), registers=49152, flops_s=None, memory_bytes_s=None,
         faults=(RUNTIME,),
         sources=(
             "limits: Khronos, VP_ANDROID_baseline_2022, as IREE 3.13 has it",
@@ -84,7 +85,7 @@ ALL = (
     ),
     Gpu(
         "adreno-640", "adreno", vulkan="1.1", shared_bytes=32 * KB, workgroup_threads=1024,
-        storage_f16=True, storage_i8=False, wave_sizes=(64, 128),
+        storage_f16=True, storage_i8=False, wave_sizes=(64, 128), registers=49152,
         flops_s=899 * GFLOP, memory_bytes_s=34.1 * GB,
         faults=(
             f"{RUNTIME}: Qualcomm's for this GPU has 1.1, Mesa's turnip 1.3",
@@ -99,7 +100,7 @@ ALL = (
     ),
     Gpu(
         "adreno-7xx", "adreno", vulkan="1.3", shared_bytes=32 * KB, workgroup_threads=1024,
-        storage_f16=True, storage_i8=False, wave_sizes=(64, 128),
+        storage_f16=True, storage_i8=False, wave_sizes=(64, 128), registers=49152,
         flops_s=2089 * GFLOP, memory_bytes_s=67.2 * GB, faults=(),
         sources=(
             "limits: IREE 3.13's target adreno",
@@ -109,7 +110,7 @@ ALL = (
     ),
     Gpu(
         "mali-valhall", "valhall", vulkan="1.1", shared_bytes=32 * KB, workgroup_threads=512,
-        storage_f16=True, storage_i8=True, wave_sizes=(16,),
+        storage_f16=True, storage_i8=True, wave_sizes=(16,), registers=49152,
         flops_s=1088 * GFLOP, memory_bytes_s=60.0 * GB, faults=(RUNTIME,),
         sources=(
             "limits: IREE 3.13's target valhall; SPIR-V 1.3, as its first drivers are Vulkan 1.1",
