@@ -28,8 +28,8 @@ from torch_mlir.dialects import arith
 
 # sums of a unit, one a block; its states; -> h, and c where there is one
 Step = Callable[[Emitter, Sequence[ir.Value], Sequence[ir.Value]], tuple[ir.Value, ...]]
-# sums that are the same in all steps -> what `rest_step` takes in their place
-RestGates = Callable[[Emitter, Sequence[ir.Value]], tuple[ir.Value, ...]]
+# [blocks, n] sums that are the same in all steps -> [k, n] what `rest_step` takes in their place
+RestGates = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -72,12 +72,11 @@ def _gru(e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]) -> tu
     return (gru_blend(e, z, n, states[0], 1),)
 
 
-def _gru_gates(e: Emitter, sums: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
+def _gru_gates(sums: np.ndarray) -> np.ndarray:
     """z, and (1 - z) n."""
     r, z, n_i, n_h = sums
-    z = sigmoid(e, z, 1)
-    n = tanh(e, e.fma(sigmoid(e, r, 1), n_h, n_i), 1)
-    return z, arith.mulf(arith.subf(e.scalar(1.0), z), n)
+    z = _sigmoid(z)
+    return np.stack([z, (1 - z) * np.tanh(n_i + _sigmoid(r) * n_h)])
 
 
 def _gru_rest(
@@ -92,10 +91,10 @@ def _lstm(e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]) -> t
     return lstm_output(e, o, c, 1), c
 
 
-def _lstm_gates(e: Emitter, sums: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
+def _lstm_gates(sums: np.ndarray) -> np.ndarray:
     """f, i g, o."""
     i, f, g, o = sums
-    return sigmoid(e, f, 1), arith.mulf(sigmoid(e, i, 1), tanh(e, g, 1)), sigmoid(e, o, 1)
+    return np.stack([_sigmoid(f), _sigmoid(i) * np.tanh(g), _sigmoid(o)])
 
 
 def _lstm_rest(
@@ -121,9 +120,8 @@ def _rnn_rest(
     return (gates[0],)
 
 
-def _rnn_cell(activation: Callable[[Emitter, ir.Value, int], ir.Value]) -> UnitCell:
-    step = _rnn(activation)
-    return UnitCell(1, (0,), (0,), False, step, lambda e, sums: step(e, sums, ()), _rnn_rest)
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.tanh(x / 2)  # type: ignore[no-any-return]
 
 
 _FOUR = (0, 1, 2, 3)
@@ -132,6 +130,8 @@ CELLS = {
     "gru": UnitCell(4, (0, 1, 2), (0, 1, 3), True, _gru, _gru_gates, _gru_rest),
     "lstm": _LSTM,
     "lstmp": _LSTM,
-    "rnn_tanh": _rnn_cell(tanh),
-    "rnn_relu": _rnn_cell(relu),
+    "rnn_tanh": UnitCell(1, (0,), (0,), False, _rnn(tanh), np.tanh, _rnn_rest),
+    "rnn_relu": UnitCell(
+        1, (0,), (0,), False, _rnn(relu), lambda sums: np.maximum(sums, 0), _rnn_rest
+    ),
 }

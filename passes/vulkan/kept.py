@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from rtmobile_iree.passes.kernels.emit import compare, when
+from rtmobile_iree.passes.kernels.emit import compare
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.products import as_index
 from torch_mlir import ir
-from torch_mlir.dialects import arith, memref, scf
+from torch_mlir.dialects import arith, scf
 
 LOW_HALF, HALF_BITS = 0xFFFF, 16
 Load = Callable[[], ir.Value]
@@ -33,27 +33,35 @@ class Registers:
 
 @dataclass(frozen=True)
 class Share:
-    """Turn `turn` of work that all threads share: piece thread + turn * threads of `count`."""
+    """A thread's part, one piece or none, of `count` pieces of work that all threads share.
+
+    Attributes:
+        first: the piece of thread 0, below 0 where later threads begin.
+    """
 
     e: ThreadEmitter
-    turn: int
+    first: int
     count: int
 
     @property
     def is_full(self) -> bool:
         """Whether there is a piece for every thread."""
-        return (self.turn + 1) * self.e.workgroup_size <= self.count
+        return self.first >= 0 and self.first + self.e.workgroup_size <= self.count
+
+    def number(self) -> ir.Value:
+        """The thread's piece."""
+        return self.e.add(self.e.thread(), self.first)
 
     def piece(self) -> ir.Value:
-        """The thread's piece; the last one for threads without one."""
-        own = self._number()
+        """The same, or the last one for threads without one; where `first` is not below 0."""
+        own = self.number()
         return own if self.is_full else self.e.min(own, self.e.index(self.count - 1))
 
     def run(self, body: Callable[[], Values], otherwise: Values = ()) -> list[ir.Value]:
         """body() where the thread has a piece."""
         if self.is_full:
             return list(body())
-        own = compare("ult", self._number(), self.e.index(self.count))
+        own = compare("ult", self.number(), self.e.index(self.count))
         choice = scf.IfOp(own, [value.type for value in otherwise], has_else=bool(otherwise))
         with ir.InsertionPoint(choice.then_block):
             scf.yield_(list(body()))
@@ -62,13 +70,12 @@ class Share:
                 scf.yield_(list(otherwise))
         return list(choice.results_)
 
-    def _number(self) -> ir.Value:
-        return self.e.add(self.e.thread(), self.turn * self.e.workgroup_size)
 
-
-def shares(e: ThreadEmitter, count: int) -> list[Share]:
-    """All turns of so many pieces."""
-    return [Share(e, turn, count) for turn in range(-(-count // e.workgroup_size))]
+def shares(e: ThreadEmitter, count: int, start: int = 0) -> list[Share]:
+    """All turns of so many pieces, the first of them for thread `start`, counted over all turns."""
+    size = e.workgroup_size
+    turns = range(start // size, -(-(start + count) // size))
+    return [Share(e, turn * size - start, count) for turn in turns]
 
 
 def low(word: ir.Value) -> ir.Value:
@@ -84,5 +91,3 @@ def halves(words: Sequence[ir.Value], count: int) -> list[ir.Value]:
     """The first so many halves of words, as indices."""
     return [half(word) for word in words for half in (low, high)][:count]
 
-
-__all__ = ["Load", "Registers", "Share", "halves", "high", "low", "memref", "shares", "when"]

@@ -24,9 +24,9 @@ from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.kept import Registers, Share, shares
 from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, copy_states
-from rtmobile_iree.passes.vulkan.resident_plan import FIRST_INPUT, ZERO, ResidentPlan
+from rtmobile_iree.passes.vulkan.resident_plan import FIRST_INPUT, ResidentPlan
 from rtmobile_iree.passes.vulkan.resident_tiles import TileWork, add_terms, load_tiles
-from rtmobile_iree.passes.vulkan.resident_units import Moment, UnitWork, kept_words, load_units
+from rtmobile_iree.passes.vulkan.resident_units import Loader, Moment, UnitWork
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
@@ -36,13 +36,14 @@ class ResidentKernel:
     """Emits the kernel of the module docstring; `steps`: T (index value).
 
     Attributes:
-        weights, table: see `ResidentPlan.arrays`.
+        weights, table, constants: see `ResidentPlan.arrays`.
     """
 
     emit: ThreadEmitter
     plan: ResidentPlan
     weights: ir.Value
     table: ir.Value
+    constants: ir.Value
     buffers: ScanBuffers
     steps: ir.Value
 
@@ -54,18 +55,22 @@ class ResidentKernel:
         shared = e.shared(plan.words)
         own = [layer.state for layer in stack.layers]
         copy_states(e, stack, b, buffers, [own] * len(stack.sizes))
-        registers = Registers(plan.registers - kept_words(plan, e.workgroup_size))
-        units = load_units(e, plan, self.table, buffers.given, b, shared)
+        e.for_own(plan.words, lambda i: e.store(e.scalar(0.0), shared, i))
+        e.barrier()
+        registers = Registers(plan.registers)
+        loader = Loader(
+            e, plan, self.table, self.constants, buffers.given, b, shared, registers
+        )
+        moving = loader.moving()
         tiles = load_tiles(e, plan, (self.weights, self.table), registers)
-        is_first = compare("eq", e.thread(), e.index(0))
-        when(is_first, lambda: e.store(e.scalar(0.0), shared, e.index(ZERO)))
+        units = [*loader.resting(), *moving]
         is_any = compare("ugt", self.steps, e.index(0))
         when(is_any, lambda: self._first_inputs(shared, b))
         e.barrier()
         turns = e.add(self.steps, len(stack.layers) - 1)
         last = self._loop(turns, is_any, (shared, b), tiles, units)
         for unit, states in zip(units, last, strict=True):
-            unit.finish(shared, buffers.states, states)
+            unit.finish(shared, b, buffers.states, states)
 
     def _loop(
         self,
@@ -100,10 +105,7 @@ class ResidentKernel:
         for tile in tiles:
             tile.multiply(shared)
         e.barrier()
-        several = [each for each in self.plan.classes if each.terms > 1]
-        for each in several:
-            add_terms(e, shared, each)
-        if several:
+        if add_terms(e, shared, self.plan.classes):
             e.barrier()
         step = e.sub(arith.maxsi(d, e.index(len(stack.layers) - 1)), e.index(len(stack.layers) - 1))
         start = e.mul(e.add(e.mul(step, stack.batch), b), stack.outputs)

@@ -29,15 +29,17 @@ from rtmobile_iree.passes.vulkan.values import ROWS, stored_vectors
 from rtmobile_iree.schedule import GpuSchedule
 from rtmobile_iree.values import STORAGE
 
-WORD_BYTES, WORD_BITS = 4, 32
+WORD_BYTES = 4
+I8_BIAS = 128  # bytes are stored unsigned: one op less takes them apart
 ZERO, FIRST_INPUT = 0, 1
-HEIGHTS, MOST_RUNS = (4, 8, 16, 32), 8
+HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 24, 32), 8
 LEAST_THREADS = 64
 # weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (freedreno_devices.py)
 MOST_WEIGHTS = 320
-# words that a workgroup's shared memory moves while a wave issues an op (Adreno 640's, gpu_cost),
-# and ops a weight
-WORDS_AN_OP, OPS_A_WEIGHT = 19, 2
+# what a step costs is compared in words of shared memory that could be moved meanwhile: while a wave
+# issues an op, of which a weight takes two; while all units of a turn go through the cell; per word
+# that is read from L2 instead (Adreno 640's: gpu_cost)
+OP_WORDS, OPS_A_WEIGHT, CELL_WORDS, READ_WORDS = 19, 2, 3600, 1.2
 # registers of a thread that its arithmetic needs beside what it keeps
 WORKING = 20
 
@@ -57,7 +59,7 @@ class ResidentPlan:
 
     Attributes:
         threads: of the workgroup.
-        registers: words a thread may keep of what it loads before the steps.
+        registers: words a thread may keep of its tiles.
         classes: of sums, in the order of their words.
         places: [L blocks H] the word of each sum; ZERO for one that has no terms.
         moving, resting: units, numbered through all layers, with and without terms.
@@ -80,24 +82,30 @@ class ResidentPlan:
         return self._tile_words.shape[1] // ROWS
 
     @property
-    def unit_entries(self) -> int:
-        return self.unit_words(self.moving).shape[1] // ROWS
+    def gates(self) -> int:
+        """Constants of a unit that rests."""
+        return self.stack.cell.rest_gates(np.zeros((self.stack.cell.blocks, 0))).shape[0]
 
     def arrays(self) -> list[np.ndarray]:
-        """weights, table [., 4]: of tiles, then of units that move, then of those that rest.
+        """weights; table [., 4] of tiles, then of units that move, then of those that rest;
+        constants f32: biases of the first, then gates of the others.
 
         Neighbouring tiles or units lie beside each other, entry by entry.
         """
-        kind = self.stack.values
+        kind, gates = self.stack.values, self.stack.cell.rest_gates
         if self.tiles is None:
             weights = np.zeros((1, ROWS), STORAGE[kind])
         else:
             shape = self.tiles.shape
             cut = self.tiles.values.reshape(-1, shape.columns, shape.rows // ROWS, ROWS)
             weights = np.ascontiguousarray(cut.transpose(1, 2, 0, 3)).reshape(-1, ROWS)
-        units = [self.unit_words(each) for each in (self.moving, self.resting)]
-        tables = [_by_entry(words) for words in (self._tile_words, *units)]
-        return [stored_vectors(kind, weights), np.concatenate(tables)]
+        if kind == "i8":
+            weights = (weights.astype(np.int16) + I8_BIAS).astype(np.uint8).view(np.int8)
+        moving, resting = self._unit_words(self.moving), self._unit_words(self.resting)
+        tables = [_by_entry(words) for words in (self._tile_words, moving, resting)]
+        biases = [self._biases(self.moving), gates(self._biases(self.resting))]
+        constants = np.concatenate([each.ravel() for each in biases]).astype(np.float32)
+        return [stored_vectors(kind, weights), np.concatenate(tables), constants]
 
     @cached_property
     def _tile_words(self) -> np.ndarray:
@@ -114,27 +122,30 @@ class ResidentPlan:
         targets = np.where(tiles.sums == PADDING, last, sums + tiles.terms * stride)
         parts = [_pairs(sources), _pairs(targets)]
         if self.stack.values == "i8":
-            parts.append(tiles.scales.view(np.int32))
+            bytes_up = np.float32(256.0) ** -(np.arange(tiles.shape.rows) % ROWS)
+            parts.append((tiles.scales * bytes_up).astype(np.float32).view(np.int32))
         return _aligned(parts)
 
-    def unit_words(self, units: np.ndarray) -> np.ndarray:
-        """[units, .] i32: where sums are, two in a word; bits of biases; see `resident_units`."""
+    def _unit_words(self, units: np.ndarray) -> np.ndarray:
+        """[units, 4] i32, see `resident_units`."""
         stack = self.stack
         layer, unit = units // stack.hidden, units % stack.hidden
-        blocks = np.arange(stack.cell.blocks)
-        at = (layer[:, None] * stack.cell.blocks + blocks) * stack.hidden + unit[:, None]
-        biases = [stack.cell.starts(each.b_ih, each.b_hh) for each in stack.layers]
         rows = np.array([each.state for each in stack.layers])[layer]
         own = first_state(stack) + units | layer << 16
         state = rows * stack.batch * stack.hidden + unit
-        return _aligned(
-            [
-                _pairs(self.places[at]),
-                np.concatenate(biases)[at].astype(np.float32).view(np.int32),
-                own[:, None],
-                state[:, None],
-            ]
-        )
+        return _aligned([own[:, None], state[:, None], _pairs(self.places[self._blocks(units)])])
+
+    def _biases(self, units: np.ndarray) -> np.ndarray:
+        """[blocks, units] f32."""
+        cell, layers = self.stack.cell, self.stack.layers
+        biases = [cell.starts(each.b_ih, each.b_hh) for each in layers]
+        return np.concatenate(biases)[self._blocks(units)].T  # type: ignore[no-any-return]
+
+    def _blocks(self, units: np.ndarray) -> np.ndarray:
+        """[units, blocks] the numbers of their sums."""
+        blocks, hidden = self.stack.cell.blocks, self.stack.hidden
+        first = units // hidden * blocks * hidden + units % hidden
+        return first[:, None] + np.arange(blocks) * hidden  # type: ignore[no-any-return]
 
 
 def first_state(stack: Stack) -> int:
@@ -158,22 +169,23 @@ def plan_resident(
     found = min(_choices(groups, stack, schedule, spare), default=None)
     if groups and found is None:
         return None
-    _, negative, rows, columns = found or (0, -LEAST_THREADS, ROWS, 1)
-    threads = min(-negative, most_threads)
+    _, threads, rows, columns = found or (0, most_threads, ROWS, 1)
     shape = TileShape(rows, columns)
     terms = count_terms(groups, shape, sums)
     classes, places = _lay_out(terms, first)
     has_terms = terms.reshape(len(stack.layers), -1, stack.hidden).any(1).ravel()
+    moving, resting = np.flatnonzero(has_terms), np.flatnonzero(~has_terms)
+    kept = kept_words(stack, -(-moving.size // threads), -(-resting.size // threads))
     return ResidentPlan(
         stack,
         threads,
-        schedule.registers // threads - WORKING,
+        schedule.registers // threads - WORKING - kept,
         cut(groups, shape, sums) if groups else None,
         classes,
         places,
-        np.flatnonzero(has_terms),
-        np.flatnonzero(~has_terms),
-        first + int(terms.sum()) + 1,
+        moving,
+        resting,
+        first + _words(classes) + 1,
     )
 
 
@@ -193,49 +205,71 @@ def _read_groups(stack: Stack) -> list[Rows]:
 def _choices(
     groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
 ) -> Iterator[tuple[float, int, int, int]]:
-    """(cost of a step, -threads, rows, columns) of all tilings that fit, cost in words moved."""
+    """(cost of a step, threads, rows, columns) of all tilings that fit."""
     longest = max((rows.sources.size for rows in groups), default=0)
     sums = len(stack.layers) * stack.cell.blocks * stack.hidden
     for columns in sorted({-(-longest // runs) for runs in range(1, MOST_RUNS + 1)} - {0}):
         for rows in HEIGHTS:
             shape = TileShape(rows, columns)
             terms = count_terms(groups, shape, sums)
-            if terms.sum() > spare:
+            if _words(_lay_out(terms, 0)[0]) > spare:
                 continue
-            tiles = count_tiles(groups, shape)
-            moved = tiles * (columns + rows) + terms[terms > 1].sum()
-            threads = LEAST_THREADS
+            moving = int(terms.reshape(len(stack.layers), -1, stack.hidden).any(1).sum())
+            tiles, threads = count_tiles(groups, shape), LEAST_THREADS
             while threads <= schedule.resident_threads:
                 turns = -(-tiles // threads)
                 if turns * rows * columns <= MOST_WEIGHTS:
-                    read = _read_words(stack, tiles, shape, schedule.registers, threads)
-                    issue = turns * rows * columns * OPS_A_WEIGHT * WORDS_AN_OP
-                    yield moved + read + issue, -threads, rows, columns
+                    read = _read_words(stack, tiles, moving, shape, schedule.registers, threads)
+                    issue = turns * rows * columns * OPS_A_WEIGHT * OP_WORDS
+                    multiply = max(tiles * (columns + rows), read * READ_WORDS, issue)
+                    cells = -(-moving // threads) * CELL_WORDS
+                    yield multiply + cells, threads, rows, columns
                 threads *= 2
 
 
 def _read_words(
-    stack: Stack, tiles: int, shape: TileShape, registers: int, threads: int
+    stack: Stack, tiles: int, moving: int, shape: TileShape, registers: int, threads: int
 ) -> float:
     """Words that are read in every step, as they find no registers."""
     weight_words = np.dtype(STORAGE[stack.values]).itemsize / WORD_BYTES
     tile = shape.rows * shape.columns * weight_words + (shape.rows + shape.columns) / 2
     if stack.values == "i8":
         tile += shape.rows
-    units = len(stack.layers) * stack.hidden * (stack.cell.blocks * 1.5 + 2)
-    kept = registers - threads * WORKING
-    return max(0.0, tiles * tile + units - kept)
+    resting = len(stack.layers) * stack.hidden - moving
+    a_thread = kept_words(stack, -(-moving // threads), -(-resting // threads))
+    a_thread += -(-tiles // threads) * tile + -(-moving // threads) * stack.cell.blocks
+    return max(0.0, a_thread + WORKING - registers / threads) * min(tiles, threads)
+
+
+def kept_words(stack: Stack, moving: int, resting: int) -> int:
+    """Registers that so many units of a thread take, without biases and gates."""
+    cell = stack.cell
+    states = len(stack.sizes) - (not cell.reads_h)
+    return (moving + resting) * (1 + states) + moving * -(-cell.blocks // 2)
 
 
 def _lay_out(terms: np.ndarray, first: int) -> tuple[tuple[SumClass, ...], np.ndarray]:
-    """Classes of sums from word `first` on, and the word of each sum."""
+    """Classes of sums from word `first` on, and the word of each sum.
+
+    A class that no wave would fill joins the next one; the terms it lacks stay zeros.
+    """
     places, classes = np.full(terms.size, ZERO, np.int64), []
-    for count in sorted(set(terms[terms > 0].tolist())):
-        own = np.flatnonzero(terms == count)
+    counts = sorted(set(terms[terms > 0].tolist()))
+    lowest = 0
+    for count in counts:
+        own = np.flatnonzero((terms > lowest) & (terms <= count))
+        if own.size < LEAST_THREADS and count != counts[-1]:
+            continue
         places[own] = first + np.arange(own.size)
         classes.append(SumClass(first, own.size, count))
         first += own.size * count
+        lowest = count
     return tuple(classes), places
+
+
+def _words(classes: Sequence[SumClass]) -> int:
+    """Words of all terms."""
+    return sum(each.count * each.terms for each in classes)
 
 
 def _pairs(numbers: np.ndarray) -> np.ndarray:
@@ -252,5 +286,5 @@ def _aligned(parts: Sequence[np.ndarray]) -> np.ndarray:
 
 def _by_entry(words: np.ndarray) -> np.ndarray:
     """[n, entries * 4] -> [entries * n, 4]: the first entries of all, then the second."""
-    entries = words.reshape(words.shape[0], -1, ROWS)
+    entries = words.reshape(words.shape[0], words.shape[1] // ROWS, ROWS)
     return entries.transpose(1, 0, 2).reshape(-1, ROWS)

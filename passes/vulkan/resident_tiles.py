@@ -8,11 +8,16 @@ from dataclasses import dataclass
 import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.kept import Load, Registers, Share, halves, shares
-from rtmobile_iree.passes.vulkan.resident_plan import WORD_BYTES, ResidentPlan, SumClass
+from rtmobile_iree.passes.vulkan.resident_plan import (
+    I8_BIAS,
+    WORD_BYTES,
+    ResidentPlan,
+    SumClass,
+)
 from rtmobile_iree.passes.vulkan.tiles import TileShape
 from rtmobile_iree.passes.vulkan.values import ROWS, wide
 from torch_mlir import ir
-from torch_mlir.dialects import arith, memref
+from torch_mlir.dialects import arith, memref, vector
 
 from rtmobile_iree.values import STORAGE
 
@@ -41,20 +46,43 @@ class TileWork:
         words = [word for load in self.words for word in e.lanes(load())]
         first = -(-columns // 2)
         sources, targets = halves(words[:first], columns), halves(words[first:], rows)
+        inputs = [e.load(shared, source) for source in sources]
         sums = [e.zero4() for _ in range(rows // ROWS)]
-        for column, source in enumerate(sources):
-            x = e.broadcast4(e.load(shared, source))
+        for column, value in enumerate(inputs):
+            x = e.broadcast4(value)
             for quad, total in enumerate(sums):
-                weights = self.weights[column * len(sums) + quad]()
-                sums[quad] = e.fma(wide(e, self.kind, weights), x, total)
+                stored = self.weights[column * len(sums) + quad]()
+                weights = _bytes(e, stored) if self.kind == "i8" else wide(e, self.kind, stored)
+                sums[quad] = e.fma(weights, x, total)
         terms = [lane for each in sums for lane in e.lanes(each)]
         if self.kind == "i8":
-            scales = words[first + rows // 2 :]
-            pairs = zip(terms, scales, strict=False)
-            terms = [arith.mulf(term, arith.bitcast(e.f32, scale)) for term, scale in pairs]
+            terms = _scaled(e, terms, inputs, words[first + rows // 2 :])
         for target, term in zip(targets, terms, strict=True):
             e.store(term, shared, target)
         return ()
+
+
+def _bytes(e: ThreadEmitter, word: ir.Value) -> ir.Value:
+    """vector<4xf32>: byte i of a word times 256^i, unsigned."""
+    masks = [0xFF << 8 * number for number in range(ROWS)]
+    parts = [arith.andi(word, _i32(mask)) for mask in masks]
+    return vector.from_elements(e.vector_type(ROWS), [arith.uitofp(e.f32, p) for p in parts])
+
+
+def _scaled(
+    e: ThreadEmitter,
+    terms: Sequence[ir.Value],
+    inputs: Sequence[ir.Value],
+    scales: Sequence[ir.Value],
+) -> list[ir.Value]:
+    """Terms of `_bytes` without what the bias of bytes adds, times the bits of scales."""
+    total = _tree(list(inputs))
+    found = []
+    for number, term in enumerate(terms):
+        bias = e.scalar(-I8_BIAS * 256.0 ** (number % ROWS))
+        scale = arith.bitcast(e.f32, scales[number])
+        found.append(arith.mulf(e.fma(total, bias, term), scale))
+    return found
 
 
 def load_tiles(
@@ -89,18 +117,38 @@ def load_tiles(
     ]
 
 
-def add_terms(e: ThreadEmitter, shared: ir.Value, sums: SumClass) -> None:
-    """Adds the terms of each sum up where its first term was."""
-    for share in shares(e, sums.count):
-        share.run(lambda share=share: _add_terms(e, shared, sums, share))  # type: ignore[misc]
+def add_terms(e: ThreadEmitter, shared: ir.Value, classes: Sequence[SumClass]) -> bool:
+    """Adds the terms of each sum up where its first term was; whether any has several.
+
+    The sums of all classes are shared out one after another, so that few waves see two classes.
+    """
+    start = 0
+    for sums in classes:
+        if sums.terms == 1:
+            continue
+        for share in shares(e, sums.count, start):
+            share.run(lambda own=share, sums=sums: _add_terms(e, shared, sums, own))  # type: ignore[misc]
+        start += sums.count
+    return start > 0
 
 
 def _add_terms(e: ThreadEmitter, shared: ir.Value, sums: SumClass, share: Share) -> tuple[()]:
-    own = e.add(e.thread(), sums.first + share.turn * e.workgroup_size)
+    own = e.add(share.number(), sums.first)
     terms = [e.load(shared, e.add(own, number * sums.count)) for number in range(sums.terms)]
+    e.store(_tree(terms), shared, own)
+    return ()
+
+
+def _tree(terms: list[ir.Value]) -> ir.Value:
+    """Their sum, pair by pair."""
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)
         odd = terms[-1:] if len(terms) % 2 else []
         terms = [arith.addf(*pair) for pair in pairs] + odd
-    e.store(terms[0], shared, own)
-    return ()
+    return terms[0]
+
+
+def _i32(value: int) -> ir.Value:
+    """A constant, given by its bits."""
+    signed = value - (1 << 32) if value >> 31 else value
+    return arith.constant(ir.IntegerType.get_signless(32), signed)

@@ -1,8 +1,8 @@
 """Units of the resident scan: each belongs to one thread, which keeps its states and biases.
 
-A unit's entries of the table: the words of its sums, two in an i32; its biases; the word of its h
-and, in the upper half, its layer; where its states lie in the buffers, without the batch entry. A
-unit whose rows are all pruned rests: its gates are computed once.
+A unit's entry of the table: the word of its h, in the upper half its layer; where its states lie in
+the buffers, without the batch entry; the words of its sums, two in an i32. A unit whose rows are all
+pruned rests: its gates are the same in every step.
 """
 
 from __future__ import annotations
@@ -12,13 +12,22 @@ from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.kept import Share, halves, high, low, shares
+from rtmobile_iree.passes.vulkan.kept import (
+    Load,
+    Registers,
+    Share,
+    halves,
+    high,
+    low,
+    shares,
+)
 from rtmobile_iree.passes.vulkan.products import Place, as_index
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state
 from rtmobile_iree.passes.vulkan.stacks import Stack
-from rtmobile_iree.passes.vulkan.values import ROWS
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
+
+STATE = 1  # of an entry
 
 
 @dataclass(frozen=True)
@@ -41,34 +50,41 @@ class UnitWork:
     """One unit of a thread.
 
     Attributes:
+        table: its entry.
         sums: words of its sums, two in an i32; none for one that rests.
-        fixed: its biases, or its gates if it rests.
+        fixed: loads of its biases, or of its gates if it rests.
         own: the word of its h, and its layer in the upper half.
-        state: where its states lie in the buffers.
         states: h where the cell reads it, c; before the first step.
     """
 
     share: Share
     stack: Stack
+    table: Load
     sums: Sequence[ir.Value]
-    fixed: Sequence[ir.Value]
+    fixed: Sequence[Load]
     own: ir.Value
-    state: ir.Value
     states: Sequence[ir.Value]
 
     def step(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> list[ir.Value]:
         """The states after a step; h goes to shared memory, and to y."""
-        return self.share.run(lambda: self._step(shared, at, states), states)
+        fixed = [load() for load in self.fixed]  # nobody waits here for what is not kept
+        return self.share.run(lambda: self._step(shared, at, fixed, states), states)
 
-    def _step(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> list[ir.Value]:
+    def _step(
+        self,
+        shared: ir.Value,
+        at: Moment,
+        fixed: Sequence[ir.Value],
+        states: Sequence[ir.Value],
+    ) -> list[ir.Value]:
         e, cell, layers = self.share.e, self.stack.cell, len(self.stack.layers)
         if self.sums:
             places = halves(self.sums, cell.blocks)
-            pairs = zip(self.fixed, places, strict=True)
+            pairs = zip(fixed, places, strict=True)
             sums = [arith.addf(e.load(shared, place), bias) for bias, place in pairs]
             h, *others = cell.step(e, sums, states)
         else:
-            h, *others = cell.rest_step(e, self.fixed, states)
+            h, *others = cell.rest_step(e, fixed, states)
         place = low(self.own)
         found = [h, *others] if cell.reads_h else others
         if layers == 1:
@@ -91,74 +107,92 @@ class UnitWork:
         e.store(h, y, e.add(start, e.sub(place, e.index(last))))
 
     def finish(
-        self, shared: ir.Value, buffers: Sequence[ir.Value], states: Sequence[ir.Value]
+        self,
+        shared: ir.Value,
+        b: ir.Value,
+        buffers: Sequence[ir.Value],
+        states: Sequence[ir.Value],
     ) -> None:
-        """Writes the states after the last step."""
-        self.share.run(lambda: self._finish(shared, buffers, states))
+        """Writes the states of batch entry b after the last step."""
+        self.share.run(lambda: self._finish(shared, b, buffers, states))
 
     def _finish(
-        self, shared: ir.Value, buffers: Sequence[ir.Value], states: Sequence[ir.Value]
+        self,
+        shared: ir.Value,
+        b: ir.Value,
+        buffers: Sequence[ir.Value],
+        states: Sequence[ir.Value],
     ) -> tuple[()]:
         e, cells = self.share.e, states[1:] if self.stack.cell.reads_h else states
+        at = _state(self.stack, e, e.lane(self.table(), STATE), b)
         values = [e.load(shared, low(self.own)), *cells]
         for value, buffer in zip(values, buffers, strict=True):
-            e.store(value, buffer, self.state)
+            e.store(value, buffer, at)
         return ()
 
 
-def load_units(
-    e: ThreadEmitter,
-    plan: ResidentPlan,
-    table: ir.Value,
-    given: Sequence[ir.Value],
-    b: ir.Value,
-    shared: ir.Value,
-) -> list[UnitWork]:
-    """A thread's units, and their h in shared memory."""
-    first = 0 if plan.tiles is None else plan.tiles.count * plan.tile_entries
-    found = []
-    for units in (plan.moving, plan.resting):
-        for share in shares(e, units.size):
-            own = e.add(share.piece(), first)
-            entries = [e.add(own, number * units.size) for number in range(plan.unit_entries)]
-            words = [word for at in entries for word in e.lanes(memref.load(table, [at]))]
-            found.append(_unit(share, plan.stack, words, units is plan.moving, (given, b, shared)))
-        first += units.size * plan.unit_entries
-    return found
+@dataclass(frozen=True)
+class Loader:
+    """Loads a thread's units before the first step.
+
+    Attributes:
+        table, constants: see `ResidentPlan.arrays`.
+        given: states before the first step.
+        b: batch entry.
+    """
+
+    e: ThreadEmitter
+    plan: ResidentPlan
+    table: ir.Value
+    constants: ir.Value
+    given: Sequence[ir.Value]
+    b: ir.Value
+    shared: ir.Value
+    registers: Registers
+
+    def moving(self) -> list[UnitWork]:
+        """Those that have rows."""
+        first = 0 if self.plan.tiles is None else self.plan.tiles.count * self.plan.tile_entries
+        blocks = self.plan.stack.cell.blocks
+        return self._load(self.plan.moving.size, first, 0, blocks, -(-blocks // 2))
+
+    def resting(self) -> list[UnitWork]:
+        """The others."""
+        plan = self.plan
+        first = 0 if plan.tiles is None else plan.tiles.count * plan.tile_entries
+        moving, blocks = plan.moving.size, plan.stack.cell.blocks
+        return self._load(plan.resting.size, first + moving, moving * blocks, plan.gates, 0)
+
+    def _load(
+        self, count: int, entry: int, constant: int, fixed: int, pairs: int
+    ) -> list[UnitWork]:
+        """Units from an entry of the table and a constant on, `fixed` constants each."""
+        return [
+            self._unit(share, entry, [constant + n * count for n in range(fixed)], pairs)
+            for share in shares(self.e, count)
+        ]
+
+    def _unit(
+        self, share: Share, entry: int, constants: Sequence[int], pairs: int
+    ) -> UnitWork:
+        e, stack = self.e, self.plan.stack
+        piece = share.piece()
+
+        def load() -> ir.Value:
+            return memref.load(self.table, [e.add(share.piece(), entry)])
+
+        own, start, *sums = e.lanes(load())
+        state = _state(stack, e, start, self.b)
+        states = [e.load(buffer, state) for buffer in self.given]
+        e.store(states[0], self.shared, low(own))
+        fixed = [
+            self.registers.keep(1, lambda at=at: e.load(self.constants, e.add(piece, at)))
+            for at in constants
+        ]
+        kept = states if stack.cell.reads_h else states[1:]
+        return UnitWork(share, stack, load, sums[:pairs], fixed, own, kept)
 
 
-def _unit(
-    share: Share,
-    stack: Stack,
-    words: Sequence[ir.Value],
-    moves: bool,
-    around: tuple[Sequence[ir.Value], ir.Value, ir.Value],
-) -> UnitWork:
-    e, cell, (given, b, shared) = share.e, stack.cell, around
-    pairs = -(-cell.blocks // 2)
-    biases = [arith.bitcast(e.f32, word) for word in words[pairs : pairs + cell.blocks]]
-    own, start = words[pairs + cell.blocks : pairs + cell.blocks + 2]
-    state = e.add(as_index(start), e.mul(b, stack.hidden))
-    states = [e.load(buffer, state) for buffer in given]
-    e.store(states[0], shared, low(own))
-    return UnitWork(
-        share,
-        stack,
-        words[:pairs] if moves else (),
-        biases if moves else cell.rest_gates(e, biases),
-        own,
-        state,
-        states if cell.reads_h else states[1:],
-    )
-
-
-def kept_words(plan: ResidentPlan, threads: int) -> int:
-    """Registers that a thread's units take."""
-    cell = plan.stack.cell
-    states = len(plan.stack.sizes) - (not cell.reads_h)
-    moving = -(-cell.blocks // 2) + cell.blocks + 2 + states
-    resting = min(cell.blocks, 3) + 2 + states
-    return -(-plan.moving.size // threads) * moving + -(-plan.resting.size // threads) * resting
-
-
-__all__ = ["ROWS", "Moment", "UnitWork", "kept_words", "load_units"]
+def _state(stack: Stack, e: ThreadEmitter, start: ir.Value, b: ir.Value) -> ir.Value:
+    """Where a unit's states lie, from what its table says."""
+    return e.add(as_index(start), e.mul(b, stack.hidden))
