@@ -63,7 +63,7 @@ class ResidentKernel:
         )
         moving = loader.moving()
         tiles = load_tiles(e, plan, (self.weights, self.table), registers)
-        units = [*loader.resting(), *moving]
+        units = [*moving, *loader.resting()]
         is_any = compare("ugt", self.steps, e.index(0))
         when(is_any, lambda: self._first_inputs(shared, b))
         e.barrier()
@@ -110,8 +110,11 @@ class ResidentKernel:
         step = e.sub(arith.maxsi(d, e.index(len(stack.layers) - 1)), e.index(len(stack.layers) - 1))
         start = e.mul(e.add(e.mul(step, stack.batch), b), stack.outputs)
         at = Moment(d, self.steps, (self.buffers.y, start))
-        pairs = zip(units, states, strict=True)
-        found = [unit.step(shared, at, before) for unit, before in pairs]
+        fixed = [unit.read() for unit in units]
+        work = zip(units, fixed, states, strict=True)
+        found = [unit.step(shared, at, own, before) for unit, own, before in work]
+        for unit, after in zip(units, found, strict=True):
+            unit.write(shared, at, after)
         for share, value in inputs:
             self._keep_input(share, value, shared)
         e.barrier()

@@ -33,7 +33,9 @@ WORD_BYTES = 4
 I8_BIAS = 128  # bytes are stored unsigned: one op less takes them apart
 ZERO, FIRST_INPUT = 0, 1
 HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 24, 32), 8
-LEAST_THREADS = 64
+# a wave has 64 threads or 128; registers go to threads in fours and to pairs of waves of 64
+# (Mesa's ir3, ir3_get_reg_dependent_max_waves)
+WAVE, WAVE_PAIR, REGISTER_UNIT = 64, 128, 4
 # weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (freedreno_devices.py)
 MOST_WEIGHTS = 320
 # what a step costs is compared in words of shared memory that could be moved meanwhile: while a wave
@@ -179,7 +181,7 @@ def plan_resident(
     return ResidentPlan(
         stack,
         threads,
-        schedule.registers // threads - WORKING - kept,
+        registers_a_thread(schedule.registers, threads) - WORKING - kept,
         cut(groups, shape, sums) if groups else None,
         classes,
         places,
@@ -215,7 +217,7 @@ def _choices(
             if _words(_lay_out(terms, 0)[0]) > spare:
                 continue
             moving = int(terms.reshape(len(stack.layers), -1, stack.hidden).any(1).sum())
-            tiles, threads = count_tiles(groups, shape), LEAST_THREADS
+            tiles, threads = count_tiles(groups, shape), min(WAVE_PAIR, schedule.resident_threads)
             while threads <= schedule.resident_threads:
                 turns = -(-tiles // threads)
                 if turns * rows * columns <= MOST_WEIGHTS:
@@ -224,7 +226,7 @@ def _choices(
                     multiply = max(tiles * (columns + rows), read * READ_WORDS, issue)
                     cells = -(-moving // threads) * CELL_WORDS
                     yield multiply + cells, threads, rows, columns
-                threads *= 2
+                threads += WAVE_PAIR
 
 
 def _read_words(
@@ -238,7 +240,13 @@ def _read_words(
     resting = len(stack.layers) * stack.hidden - moving
     a_thread = kept_words(stack, -(-moving // threads), -(-resting // threads))
     a_thread += -(-tiles // threads) * tile + -(-moving // threads) * stack.cell.blocks
-    return max(0.0, a_thread + WORKING - registers / threads) * min(tiles, threads)
+    return max(0.0, a_thread + WORKING - registers_a_thread(registers, threads)) * min(tiles, threads)
+
+
+def registers_a_thread(registers: int, threads: int) -> int:
+    """Of a workgroup of so many threads."""
+    pairs = -(-threads // WAVE_PAIR)
+    return registers // (pairs * WAVE_PAIR * REGISTER_UNIT) * REGISTER_UNIT
 
 
 def kept_words(stack: Stack, moving: int, resting: int) -> int:
@@ -258,7 +266,7 @@ def _lay_out(terms: np.ndarray, first: int) -> tuple[tuple[SumClass, ...], np.nd
     lowest = 0
     for count in counts:
         own = np.flatnonzero((terms > lowest) & (terms <= count))
-        if own.size < LEAST_THREADS and count != counts[-1]:
+        if own.size < WAVE and count != counts[-1]:
             continue
         places[own] = first + np.arange(own.size)
         classes.append(SumClass(first, own.size, count))

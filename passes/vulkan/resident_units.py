@@ -65,46 +65,53 @@ class UnitWork:
     own: ir.Value
     states: Sequence[ir.Value]
 
-    def step(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> list[ir.Value]:
-        """The states after a step; h goes to shared memory, and to y."""
-        fixed = [load() for load in self.fixed]  # nobody waits here for what is not kept
+    def read(self) -> list[ir.Value]:
+        """Biases or gates, those that are not kept from memory."""
+        return [load() for load in self.fixed]
+
+    def step(
+        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """The states after a step; h goes to shared memory. `fixed`: what `read` found."""
         return self.share.run(lambda: self._step(shared, at, fixed, states), states)
 
     def _step(
-        self,
-        shared: ir.Value,
-        at: Moment,
-        fixed: Sequence[ir.Value],
-        states: Sequence[ir.Value],
+        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
     ) -> list[ir.Value]:
-        e, cell, layers = self.share.e, self.stack.cell, len(self.stack.layers)
+        e, cell = self.share.e, self.stack.cell
         if self.sums:
             places = halves(self.sums, cell.blocks)
             pairs = zip(fixed, places, strict=True)
             sums = [arith.addf(e.load(shared, place), bias) for bias, place in pairs]
-            h, *others = cell.step(e, sums, states)
+            found = list(cell.step(e, sums, states))
         else:
-            h, *others = cell.rest_step(e, fixed, states)
+            found = list(cell.rest_step(e, fixed, states))
         place = low(self.own)
-        found = [h, *others] if cell.reads_h else others
-        if layers == 1:
-            e.store(h, shared, place)
-            self._write(h, place, at)
-            return found
-        is_on = compare("ult", e.sub(at.d, high(self.own)), at.steps)
-        before = states[0] if cell.reads_h else e.load(shared, place)
-        h = arith.select(is_on, h, before)
-        e.store(h, shared, place)
-        last = first_state(self.stack) + (layers - 1) * self.stack.hidden
-        when(compare("uge", place, e.index(last)), lambda: self._write(h, place, at))
-        found = [arith.select(is_on, *pair) for pair in zip(found, states, strict=True)]
-        return [h, *found[1:]] if cell.reads_h else found
+        if len(self.stack.layers) > 1:
+            is_on = compare("ult", e.sub(at.d, high(self.own)), at.steps)
+            before = states if cell.reads_h else [e.load(shared, place), *states]
+            found = [arith.select(is_on, *pair) for pair in zip(found, before, strict=True)]
+        e.store(found[0], shared, place)
+        return found if cell.reads_h else found[1:]
 
-    def _write(self, h: ir.Value, place: ir.Value, at: Moment) -> None:
-        y, start = at.y
-        e = self.share.e
-        last = first_state(self.stack) + (len(self.stack.layers) - 1) * self.stack.hidden
-        e.store(h, y, e.add(start, e.sub(place, e.index(last))))
+    def write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> None:
+        """h after a step to y, where its layer is the last one."""
+        self.share.run(lambda: self._write(shared, at, states))
+
+    def _write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> tuple[()]:
+        e, stack, (y, start) = self.share.e, self.stack, at.y
+        place, layers = low(self.own), len(stack.layers)
+        last = e.index(first_state(stack) + (layers - 1) * stack.hidden)
+
+        def store() -> None:
+            h = states[0] if stack.cell.reads_h else e.load(shared, place)
+            e.store(h, y, e.add(start, e.sub(place, last)))
+
+        if layers == 1:
+            store()
+        else:
+            when(compare("uge", place, last), store)
+        return ()
 
     def finish(
         self,
