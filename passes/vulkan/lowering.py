@@ -135,7 +135,7 @@ class Lowering:
         self._scan(e, stack, constants.arrays, body, name)
 
     def _resident(self, plan: ResidentPlan, name: str) -> None:
-        e = self._emitter(plan.threads)
+        e = self._emitter(plan.tiling.threads)
 
         def body(constants: Sequence[ir.Value], own: ScanBuffers, steps: ir.Value) -> None:
             ResidentKernel(e, plan, *constants, own, steps).body()

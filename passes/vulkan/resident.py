@@ -57,13 +57,12 @@ class ResidentKernel:
         copy_states(e, stack, b, buffers, [own] * len(stack.sizes))
         e.for_own(plan.words, lambda i: e.store(e.scalar(0.0), shared, i))
         e.barrier()
-        registers = Registers(plan.registers)
+        registers = Registers(plan.tiling.unit_registers)
         loader = Loader(
             e, plan, self.table, self.constants, buffers.given, b, shared, registers
         )
-        moving = loader.moving()
-        tiles = load_tiles(e, plan, (self.weights, self.table), registers)
-        units = [*moving, *loader.resting()]
+        units = [*loader.moving(), *loader.resting()]
+        tiles = load_tiles(e, plan, (self.weights, self.table))
         is_any = compare("ugt", self.steps, e.index(0))
         when(is_any, lambda: self._first_inputs(shared, b))
         e.barrier()

@@ -12,8 +12,8 @@ from rtmobile_iree.passes.vulkan.resident_plan import (
     I8_BIAS,
     WORD_BYTES,
     ResidentPlan,
-    SumClass,
 )
+from rtmobile_iree.passes.vulkan.sum_layout import SumClass
 from rtmobile_iree.passes.vulkan.tiles import TileShape
 from rtmobile_iree.passes.vulkan.values import ROWS, wide
 from torch_mlir import ir
@@ -89,7 +89,6 @@ def load_tiles(
     e: ThreadEmitter,
     plan: ResidentPlan,
     buffers: tuple[ir.Value, ir.Value],
-    registers: Registers,
 ) -> list[TileWork]:
     """A thread's tiles, as much of them in registers as it has.
 
@@ -100,6 +99,7 @@ def load_tiles(
     if tiles is None:
         return []
     weights, table = buffers
+    registers = Registers(plan.tiling.tile_registers)
     shape, kind = tiles.shape, plan.stack.values
     size = np.dtype(STORAGE[kind]).itemsize * ROWS // WORD_BYTES
 

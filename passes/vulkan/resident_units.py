@@ -24,6 +24,7 @@ from rtmobile_iree.passes.vulkan.kept import (
 from rtmobile_iree.passes.vulkan.products import Place, as_index
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state
 from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.tiling import gate_count
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
@@ -168,7 +169,7 @@ class Loader:
         plan = self.plan
         first = 0 if plan.tiles is None else plan.tiles.count * plan.tile_entries
         moving, blocks = plan.moving.size, plan.stack.cell.blocks
-        return self._load(plan.resting.size, first + moving, moving * blocks, plan.gates, 0)
+        return self._load(plan.resting.size, first + moving, moving * blocks, gate_count(plan.stack), 0)
 
     def _load(
         self, count: int, entry: int, constant: int, fixed: int, pairs: int
