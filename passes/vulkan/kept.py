@@ -90,4 +90,3 @@ def high(word: ir.Value) -> ir.Value:
 def halves(words: Sequence[ir.Value], count: int) -> list[ir.Value]:
     """The first so many halves of words, as indices."""
     return [half(word) for word in words for half in (low, high)][:count]
-

@@ -58,9 +58,7 @@ class ResidentKernel:
         e.for_own(plan.words, lambda i: e.store(e.scalar(0.0), shared, i))
         e.barrier()
         registers = Registers(plan.tiling.unit_registers)
-        loader = Loader(
-            e, plan, self.table, self.constants, buffers.given, b, shared, registers
-        )
+        loader = Loader(e, plan, self.table, self.constants, buffers.given, b, shared, registers)
         units = [*loader.moving(), *loader.resting()]
         tiles = load_tiles(e, plan, (self.weights, self.table))
         is_any = compare("ugt", self.steps, e.index(0))

@@ -116,9 +116,7 @@ def first_state(stack: Stack) -> int:
     return FIRST_INPUT + stack.inputs
 
 
-def plan_resident(
-    stack: Stack, schedule: GpuSchedule, shared_bytes: int
-) -> ResidentPlan | None:
+def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> ResidentPlan | None:
     """Lays a stack out; None where it does not suit: it has a projection, is too large for shared
     memory, or has more weights a thread than can be unrolled."""
     first = first_state(stack) + len(stack.layers) * stack.hidden

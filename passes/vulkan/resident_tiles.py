@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
@@ -14,7 +14,7 @@ from rtmobile_iree.passes.vulkan.resident_plan import (
     ResidentPlan,
 )
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass
-from rtmobile_iree.passes.vulkan.tiles import TileShape
+from rtmobile_iree.passes.vulkan.tiles import Lengths, TileShape
 from rtmobile_iree.passes.vulkan.values import ROWS, wide
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref, vector
@@ -33,6 +33,7 @@ class TileWork:
 
     share: Share
     shape: TileShape
+    lengths: Lengths
     kind: str
     words: Sequence[Load]
     weights: Sequence[Load]
@@ -46,20 +47,35 @@ class TileWork:
         words = [word for load in self.words for word in e.lanes(load())]
         first = -(-columns // 2)
         sources, targets = halves(words[:first], columns), halves(words[first:], rows)
-        inputs = [e.load(shared, source) for source in sources]
-        sums = [e.zero4() for _ in range(rows // ROWS)]
-        for column, value in enumerate(inputs):
-            x = e.broadcast4(value)
-            for quad, total in enumerate(sums):
-                stored = self.weights[column * len(sums) + quad]()
-                weights = _bytes(e, stored) if self.kind == "i8" else wide(e, self.kind, stored)
-                sums[quad] = e.fma(weights, x, total)
-        terms = [lane for each in sums for lane in e.lanes(each)]
+        # sums, and with i8 the sum of the inputs
+        found = [e.zero4() for _ in range(rows // ROWS)] + [e.scalar(0.0)] * (self.kind == "i8")
+        found = self._add(shared, sources[: self.lengths.short], 0, found)
+        long = replace(self.share, count=self.lengths.long)
+        rest = sources[self.lengths.short :]
+        if rest:
+            before = list(found)
+            found = long.run(lambda: self._add(shared, rest, columns - len(rest), before), before)
+        terms = [lane for each in found[: rows // ROWS] for lane in e.lanes(each)]
         if self.kind == "i8":
-            terms = _scaled(e, terms, inputs, words[first + rows // 2 :])
+            terms = _scaled(e, terms, found[-1], words[first + rows // 2 :])
         for target, term in zip(targets, terms, strict=True):
             e.store(term, shared, target)
         return ()
+
+    def _add(
+        self, shared: ir.Value, sources: Sequence[ir.Value], first: int, before: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """What `before` is after the columns from `first` on, whose inputs lie at `sources`."""
+        e, quads = self.share.e, self.shape.rows // ROWS
+        inputs = [e.load(shared, source) for source in sources]
+        sums = list(before[:quads])
+        for column, value in enumerate(inputs, first):
+            x = e.broadcast4(value)
+            for quad, total in enumerate(sums):
+                stored = self.weights[column * quads + quad]()
+                weights = _bytes(e, stored) if self.kind == "i8" else wide(e, self.kind, stored)
+                sums[quad] = e.fma(weights, x, total)
+        return [*sums, *(_tree([total, *inputs]) for total in before[quads:])]
 
 
 def _bytes(e: ThreadEmitter, word: ir.Value) -> ir.Value:
@@ -72,11 +88,14 @@ def _bytes(e: ThreadEmitter, word: ir.Value) -> ir.Value:
 def _scaled(
     e: ThreadEmitter,
     terms: Sequence[ir.Value],
-    inputs: Sequence[ir.Value],
+    total: ir.Value,
     scales: Sequence[ir.Value],
 ) -> list[ir.Value]:
-    """Terms of `_bytes` without what the bias of bytes adds, times the bits of scales."""
-    total = _tree(list(inputs))
+    """Terms of `_bytes` without what the bias of bytes adds, times the bits of scales.
+
+    Args:
+        total: the sum of the inputs.
+    """
     found = []
     for number, term in enumerate(terms):
         bias = e.scalar(-I8_BIAS * 256.0 ** (number % ROWS))
@@ -112,7 +131,14 @@ def load_tiles(
     tables = [[keep(table, n, own, ROWS) for n in range(plan.tile_entries)] for _, own in found]
     elements = shape.columns * shape.rows // ROWS
     return [
-        TileWork(share, shape, kind, words, [keep(weights, n, own, size) for n in range(elements)])
+        TileWork(
+            share,
+            shape,
+            tiles.lengths,
+            kind,
+            words,
+            [keep(weights, n, own, size) for n in range(elements)],
+        )
         for (share, own), words in zip(found, tables, strict=True)
     ]
 

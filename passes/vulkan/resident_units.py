@@ -1,8 +1,8 @@
 """Units of the resident scan: each belongs to one thread, which keeps its states and biases.
 
-A unit's entry of the table: the word of its h, in the upper half its layer; where its states lie in
-the buffers, without the batch entry; the words of its sums, two in an i32. A unit whose rows are all
-pruned rests: its gates are the same in every step.
+A unit's entry of the table: the word of its h, in the upper half its layer; where its states lie
+in the buffers, without the batch entry; the words of its sums, two in an i32. A unit whose rows are
+all pruned rests: its gates are the same in every step.
 """
 
 from __future__ import annotations
@@ -169,7 +169,9 @@ class Loader:
         plan = self.plan
         first = 0 if plan.tiles is None else plan.tiles.count * plan.tile_entries
         moving, blocks = plan.moving.size, plan.stack.cell.blocks
-        return self._load(plan.resting.size, first + moving, moving * blocks, gate_count(plan.stack), 0)
+        return self._load(
+            plan.resting.size, first + moving, moving * blocks, gate_count(plan.stack), 0
+        )
 
     def _load(
         self, count: int, entry: int, constant: int, fixed: int, pairs: int
@@ -180,9 +182,7 @@ class Loader:
             for share in shares(self.e, count)
         ]
 
-    def _unit(
-        self, share: Share, entry: int, constants: Sequence[int], pairs: int
-    ) -> UnitWork:
+    def _unit(self, share: Share, entry: int, constants: Sequence[int], pairs: int) -> UnitWork:
         e, stack = self.e, self.plan.stack
         piece = share.piece()
 

@@ -1,8 +1,9 @@
 """Matrices cut into tiles of one shape, the work of one thread in the resident scan.
 
 Rows that keep the same columns are cut into slabs of `rows`, their columns into runs of `columns`;
-what a tile lacks is zeros. A tile loads each of its inputs once for all its rows, and leaves one
-term of each row's sum. Host only: nothing here emits code.
+what a tile lacks is zeros. Tiles with few columns come last, so that their threads stop early. A
+tile loads each of its inputs once for all its rows, and leaves one term of each row's sum. Host
+only: nothing here emits code.
 """
 
 from __future__ import annotations
@@ -49,11 +50,25 @@ class TileShape:
         return -(-rows.sources.size // self.columns)
 
 
+@dataclass(frozen=True)
+class Lengths:
+    """How many tiles there are, and of them those that have more than `short` columns."""
+
+    count: int
+    long: int
+    short: int
+
+    def columns(self, shape: TileShape) -> int:
+        """Of all tiles together."""
+        return self.long * shape.columns + (self.count - self.long) * self.short
+
+
 @dataclass(frozen=True, eq=False)
 class Tiles:
     """All tiles of a stack.
 
     Attributes:
+        lengths: the long ones come first.
         sums, terms: [n, rows] the sum that a row's product is a term of, PADDING for no row; and
             the number of the term.
         sources: [n, columns] where inputs lie, PADDING for no column.
@@ -62,6 +77,7 @@ class Tiles:
     """
 
     shape: TileShape
+    lengths: Lengths
     sums: np.ndarray
     terms: np.ndarray
     sources: np.ndarray
@@ -103,8 +119,20 @@ def _joined(parts: Sequence[Rows]) -> Rows:
     )
 
 
-def count_tiles(groups: Sequence[Rows], shape: TileShape) -> int:
-    return sum(shape.slabs(rows) * shape.runs(rows) for rows in groups)
+def measure(groups: Sequence[Rows], shape: TileShape) -> Lengths:
+    """Counts tiles, and calls those short whose missing columns add up to most."""
+    tiles = [(_length(rows, shape), shape.slabs(rows) * shape.runs(rows)) for rows in groups]
+    count = sum(number for _, number in tiles)
+    best = Lengths(count, count, shape.columns)
+    for short in sorted({length for length, _ in tiles}):
+        found = Lengths(count, sum(n for length, n in tiles if length > short), short)
+        best = min(best, found, key=lambda each: each.columns(shape))
+    return best
+
+
+def _length(rows: Rows, shape: TileShape) -> int:
+    """Columns of the longest run."""
+    return -(-rows.sources.size // shape.runs(rows))
 
 
 def count_terms(groups: Sequence[Rows], shape: TileShape, sums: int) -> np.ndarray:
@@ -117,10 +145,11 @@ def count_terms(groups: Sequence[Rows], shape: TileShape, sums: int) -> np.ndarr
 
 def cut(groups: Sequence[Rows], shape: TileShape, sums: int) -> Tiles:
     """Cuts them all; there must be one group at least."""
-    count = count_tiles(groups, shape)
-    kind = groups[0].values.dtype
+    lengths = measure(groups, shape)
+    count, kind = lengths.count, groups[0].values.dtype
     made = Tiles(
         shape,
+        lengths,
         np.full((count, shape.rows), PADDING, np.int64),
         np.zeros((count, shape.rows), np.int64),
         np.full((count, shape.columns), PADDING, np.int64),
@@ -128,7 +157,7 @@ def cut(groups: Sequence[Rows], shape: TileShape, sums: int) -> Tiles:
         np.zeros((count, shape.rows), np.float32),
     )
     done, tile = np.zeros(sums, np.int64), 0
-    for group in groups:
+    for group in sorted(groups, key=lambda rows: _length(rows, shape) <= lengths.short):
         for columns in _runs(group, shape):
             for start in range(0, group.sums.size, shape.rows):
                 rows = slice(start, start + shape.rows)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass, lay_out, words_of
-from rtmobile_iree.passes.vulkan.tiles import Rows, TileShape, count_terms, count_tiles
+from rtmobile_iree.passes.vulkan.tiles import Lengths, Rows, TileShape, count_terms, measure
 
 from rtmobile_iree.schedule import GpuSchedule
 from rtmobile_iree.values import STORAGE
@@ -24,8 +24,8 @@ MOST_WEIGHTS = 320
 # registers go to threads in fours, and to pairs of waves of 64 threads (Mesa's ir3,
 # ir3_get_reg_dependent_max_waves)
 WAVE_PAIR, REGISTER_UNIT = 128, 4
-# registers that a thread's arithmetic needs beside what it keeps
-WORKING = 20
+# registers that a thread's arithmetic and addresses need beside what it keeps
+WORKING = 28
 # a wave issues an op; ops a weight; a word is read from L2; sums are added up; a turn of cells
 OP_COST, OPS_A_WEIGHT, READ_COST, REDUCE_COST, CELL_COST = 19, 2.5, 1.2, 2300, 1700
 # arithmetic of a weight, what widens it included
@@ -56,14 +56,15 @@ class _Counts:
 
     stack: Stack
     shape: TileShape
-    tiles: int
+    lengths: Lengths
     classes: Sequence[SumClass]
     moving: int
 
     def tiling(self, schedule: GpuSchedule, threads: int) -> Tiling | None:
         """With so many threads; None where a thread would have too many weights."""
         shape, cell = self.shape, self.stack.cell
-        turns = -(-self.tiles // threads)
+        tiles, columns = self.lengths.count, self.lengths.columns(shape)
+        turns = -(-tiles // threads)
         weights = turns * shape.rows * shape.columns
         if weights > MOST_WEIGHTS:
             return None
@@ -73,11 +74,11 @@ class _Counts:
         free = max(0, free - kept_words(self.stack, moves, rests))
         # tiles may lack as many as can be read while the products go on, for the units' sake
         arithmetic = max(
-            self.tiles * (shape.columns + shape.rows),
-            self.tiles * shape.rows * shape.columns * WEIGHT_COST[self.stack.values],
+            columns + tiles * shape.rows,
+            columns * shape.rows * WEIGHT_COST[self.stack.values],
             weights * OPS_A_WEIGHT * OP_COST,
         )
-        busy = min(self.tiles, threads)
+        busy = min(tiles, threads)
         needed = turns * tile_words(shape, self.stack.values)
         spared = needed - int(arithmetic / READ_COST / busy) if busy else 0
         units = moves * cell.blocks + rests * gate_count(self.stack)
@@ -113,7 +114,7 @@ def _choices(
         if words_of(classes) > spare:
             continue
         moving = int(units_with(terms, stack).sum())
-        counts = _Counts(stack, shape, count_tiles(groups, shape), classes, moving)
+        counts = _Counts(stack, shape, measure(groups, shape), classes, moving)
         least, most = min(WAVE_PAIR, schedule.resident_threads), schedule.resident_threads
         for threads in range(least, most + 1, WAVE_PAIR):
             found = counts.tiling(schedule, threads)

@@ -160,9 +160,7 @@ class Host:
         phases = threads.run(kernel.body)
         self._done[key] = len(self.runs)
         self.runs.append(
-            KernelRun(
-                name, x * y, kernel.threads, threads.shared_bytes, phases, kernel.kept_words
-            )
+            KernelRun(name, x * y, kernel.threads, threads.shared_bytes, phases, kernel.kept_words)
         )
 
 

@@ -104,11 +104,11 @@ ADRENO_640 = Model(
         "arithmetic, shared memory, texture cache, system cache and memory rates, latencies, sizes",
         "2 shader processors of three texture pipes each: the same, and Mesa's freedreno for its "
         "neighbours",
-        "registers: Mesa's freedreno (freedreno_devices.py, ir3_compiler.c): 96 vec4 for each thread "
-        "of two waves of 64, 48 vec4 a thread at most",
-        "ASSUMED: a wave issues one op a cycle; L2 gives each processor 64 bytes a cycle; arithmetic results after 4 cycles; "
-        "100 ns a barrier; 3 us between dispatches that depend on each other; 2,048 threads a "
-        "processor; lines of 64 bytes",
+        "registers: Mesa's freedreno (freedreno_devices.py, ir3_compiler.c): 96 vec4 for each "
+        "thread of a pair of waves of 64, 48 vec4 a thread at most",
+        "ASSUMED: a wave issues one op a cycle; L2 gives each processor 64 bytes a cycle; "
+        "arithmetic results after 4 cycles; 100 ns a barrier; 3 us between dispatches that depend "
+        "on each other; 2,048 threads a processor; lines of 64 bytes",
     ),
 )  # fmt: skip
 MODELS = {model.gpu: model for model in (ADRENO_640,)}
