@@ -138,7 +138,7 @@ class Lowering:
         e = self._emitter(plan.tiling.threads)
 
         def body(constants: Sequence[ir.Value], own: ScanBuffers, steps: ir.Value) -> None:
-            ResidentKernel(e, plan, *constants, own, steps).body()
+            ResidentKernel(e, plan, constants, own, steps).body()
 
         self._scan(e, plan.stack, plan.arrays(), body, name)
 

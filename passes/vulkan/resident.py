@@ -36,14 +36,12 @@ class ResidentKernel:
     """Emits the kernel of the module docstring; `steps`: T (index value).
 
     Attributes:
-        weights, table, constants: see `ResidentPlan.arrays`.
+        arrays: the buffers of `ResidentPlan.arrays`.
     """
 
     emit: ThreadEmitter
     plan: ResidentPlan
-    weights: ir.Value
-    table: ir.Value
-    constants: ir.Value
+    arrays: Sequence[ir.Value]
     buffers: ScanBuffers
     steps: ir.Value
 
@@ -57,10 +55,11 @@ class ResidentKernel:
         copy_states(e, stack, b, buffers, [own] * len(stack.sizes))
         e.for_own(plan.words, lambda i: e.store(e.scalar(0.0), shared, i))
         e.barrier()
+        weights, table, constants = self.arrays
         registers = Registers(plan.tiling.unit_registers)
-        loader = Loader(e, plan, self.table, self.constants, buffers.given, b, shared, registers)
+        loader = Loader(e, plan, table, constants, buffers.given, b, shared, registers)
         units = [*loader.moving(), *loader.resting()]
-        tiles = load_tiles(e, plan, (self.weights, self.table))
+        tiles = load_tiles(e, plan, (weights, table))
         is_any = compare("ugt", self.steps, e.index(0))
         when(is_any, lambda: self._first_inputs(shared, b))
         e.barrier()

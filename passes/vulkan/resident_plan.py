@@ -1,6 +1,6 @@
 """What lies where in a resident scan (see `resident`): shared memory, tiles, units, buffers.
 
-Shared memory, words:  a zero | x [I] | h [L, H] | terms of the sums | what nobody reads
+Shared memory, words:  a zero | x [I] | h [L, H] | terms of the sums
 """
 
 from __future__ import annotations
@@ -75,15 +75,14 @@ class ResidentPlan:
         """[tiles, .] i32: sources and where sums go, two in a word; i8: the bits of scales."""
         if self.tiles is None:
             return np.zeros((0, ROWS), np.int32)
-        tiles, last = self.tiles, self.words - 1
+        tiles = self.tiles
         sources = np.where(tiles.sources == PADDING, ZERO, tiles.sources)
         counts = {each.first: each.count for each in self.classes}
         starts = np.array(sorted(counts), np.int64)
         sums = self.places[tiles.sums]
         strides = np.array([counts[first] for first in starts.tolist()], np.int64)
         stride = strides[np.searchsorted(starts, sums, "right") - 1]
-        targets = np.where(tiles.sums == PADDING, last, sums + tiles.terms * stride)
-        parts = [_pairs(sources), _pairs(targets)]
+        parts = [_pairs(sources), _pairs(sums + tiles.terms * stride)]
         if self.stack.values == "i8":
             bytes_up = np.float32(256.0) ** -(np.arange(tiles.shape.rows) % ROWS)
             parts.append((tiles.scales * bytes_up).astype(np.float32).view(np.int32))
@@ -120,7 +119,7 @@ def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> Res
     """Lays a stack out; None where it does not suit: it has a projection, is too large for shared
     memory, or has more weights a thread than can be unrolled."""
     first = first_state(stack) + len(stack.layers) * stack.hidden
-    spare = shared_bytes // WORD_BYTES - first - 1
+    spare = shared_bytes // WORD_BYTES - first
     if stack.projected or not schedule.registers or spare < 0:
         return None
     groups = _read_groups(stack)
@@ -139,7 +138,7 @@ def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> Res
         places,
         np.flatnonzero(moves),
         np.flatnonzero(~moves),
-        first + words_of(classes) + 1,
+        first + words_of(classes),
     )
 
 

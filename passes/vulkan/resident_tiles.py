@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
@@ -153,7 +154,7 @@ def add_terms(e: ThreadEmitter, shared: ir.Value, classes: Sequence[SumClass]) -
         if sums.terms == 1:
             continue
         for share in shares(e, sums.count, start):
-            share.run(lambda own=share, sums=sums: _add_terms(e, shared, sums, own))  # type: ignore[misc]
+            share.run(partial(_add_terms, e, shared, sums, share))
         start += sums.count
     return start > 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
@@ -192,13 +193,18 @@ class Loader:
         own, start, *sums = e.lanes(load())
         state = _state(stack, e, start, self.b)
         states = [e.load(buffer, state) for buffer in self.given]
-        e.store(states[0], self.shared, low(own))
-        fixed = [
-            self.registers.keep(1, lambda at=at: e.load(self.constants, e.add(piece, at)))
-            for at in constants
-        ]
+        share.run(partial(self._store, states[0], low(own)))
+        loads = [partial(self._constant, piece, at) for at in constants]
+        fixed = [self.registers.keep(1, load) for load in loads]
         kept = states if stack.cell.reads_h else states[1:]
         return UnitWork(share, stack, load, sums[:pairs], fixed, own, kept)
+
+    def _store(self, h: ir.Value, place: ir.Value) -> tuple[()]:
+        self.e.store(h, self.shared, place)
+        return ()
+
+    def _constant(self, piece: ir.Value, first: int) -> ir.Value:
+        return self.e.load(self.constants, self.e.add(piece, first))
 
 
 def _state(stack: Stack, e: ThreadEmitter, start: ir.Value, b: ir.Value) -> ir.Value:

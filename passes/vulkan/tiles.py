@@ -1,9 +1,9 @@
 """Matrices cut into tiles of one shape, the work of one thread in the resident scan.
 
 Rows that keep the same columns are cut into slabs of `rows`, their columns into runs of `columns`;
-what a tile lacks is zeros. Tiles with few columns come last, so that their threads stop early. A
-tile loads each of its inputs once for all its rows, and leaves one term of each row's sum. Host
-only: nothing here emits code.
+columns that a tile lacks are zeros, rows are its first row again. Tiles with few columns come last,
+so that their threads stop early. A tile loads each of its inputs once for all its rows, and leaves
+one term of each row's sum. Host only: nothing here emits code.
 """
 
 from __future__ import annotations
@@ -69,8 +69,8 @@ class Tiles:
 
     Attributes:
         lengths: the long ones come first.
-        sums, terms: [n, rows] the sum that a row's product is a term of, PADDING for no row; and
-            the number of the term.
+        sums, terms: [n, rows] the sum that a row's product is a term of, and the number of the
+            term.
         sources: [n, columns] where inputs lie, PADDING for no column.
         values: [n, columns, rows] as stored.
         scales: [n, rows] f32.
@@ -150,7 +150,7 @@ def cut(groups: Sequence[Rows], shape: TileShape, sums: int) -> Tiles:
     made = Tiles(
         shape,
         lengths,
-        np.full((count, shape.rows), PADDING, np.int64),
+        np.zeros((count, shape.rows), np.int64),
         np.zeros((count, shape.rows), np.int64),
         np.full((count, shape.columns), PADDING, np.int64),
         np.zeros((count, shape.columns, shape.rows), kind),
@@ -160,13 +160,13 @@ def cut(groups: Sequence[Rows], shape: TileShape, sums: int) -> Tiles:
     for group in sorted(groups, key=lambda rows: _length(rows, shape) <= lengths.short):
         for columns in _runs(group, shape):
             for start in range(0, group.sums.size, shape.rows):
-                rows = slice(start, start + shape.rows)
-                own = group.sums[rows]
-                made.sums[tile, : own.size] = own
-                made.terms[tile, : own.size] = done[own]
+                rows = np.arange(start, start + shape.rows)
+                rows[rows >= group.sums.size] = start
+                made.sums[tile] = group.sums[rows]
+                made.terms[tile] = done[group.sums[rows]]
                 made.sources[tile, : columns.size] = group.sources[columns]
-                made.values[tile, : columns.size, : own.size] = group.values[columns, rows]
-                made.scales[tile, : own.size] = group.scales[rows]
+                made.values[tile, : columns.size] = group.values[columns[:, None], rows]
+                made.scales[tile] = group.scales[rows]
                 tile += 1
             done[group.sums] += 1
     return made

@@ -22,8 +22,8 @@ HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 24, 32), 8
 # freedreno_devices.py, instr_cache_size), and a weight takes two or three
 MOST_WEIGHTS = 320
 # registers go to threads in fours, and to pairs of waves of 64 threads (Mesa's ir3,
-# ir3_get_reg_dependent_max_waves)
-WAVE_PAIR, REGISTER_UNIT = 128, 4
+# ir3_get_reg_dependent_max_waves); an Adreno's instructions name 48 fours
+WAVE_PAIR, REGISTER_UNIT, MOST_REGISTERS = 128, 4, 192
 # registers that a thread's arithmetic and addresses need beside what it keeps
 WORKING = 28
 # a wave issues an op; ops a weight; a word is read from L2; sums are added up; a turn of cells
@@ -131,7 +131,8 @@ def units_with(terms: np.ndarray, stack: Stack) -> np.ndarray:
 def registers_a_thread(registers: int, threads: int) -> int:
     """Of a workgroup of so many threads."""
     pairs = -(-threads // WAVE_PAIR)
-    return registers // (pairs * WAVE_PAIR * REGISTER_UNIT) * REGISTER_UNIT
+    share = registers // (pairs * WAVE_PAIR * REGISTER_UNIT) * REGISTER_UNIT
+    return min(share, MOST_REGISTERS)
 
 
 def tile_words(shape: TileShape, kind: str) -> int:
