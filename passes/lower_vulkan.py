@@ -4,7 +4,8 @@ Rewrites:
     %y0, %s0 = bspc.packed_gru %x, %state, ... {layer = 0}       # or any other recurrent layer
     %y1, %s1 = bspc.packed_gru %y0, %s0, ... {layer = 1}
   ->
-    hal.executable.source @rtmobile_gru_0 { ... one persistent kernel: both layers, all steps ... }
+    hal.executable.source @rtmobile_gru_0 { ... one persistent kernel: both layers, all steps,
+                                                weights in registers where they suit ... }
     %y1, %s1 = flow.dispatch @rtmobile_gru_0::@rtmobile_gru_0[%T](%T, %x, %state, ...)
   or, where states and sums do not fit into shared memory,
     hal.executable.source @rtmobile_gru_0_step { ... one step of both layers ... }

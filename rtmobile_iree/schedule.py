@@ -189,7 +189,8 @@ class GpuSchedule:
 
     Attributes:
         kernel: of recurrent layers: "persistent", one workgroup runs all steps, states and sums in
-            shared memory; "per-step", a dispatch a step; "auto": persistent where it fits.
+            shared memory, weights in registers where they suit; "per-step", a dispatch a step;
+            "auto": persistent where it fits.
         threads: most threads of a persistent workgroup.
         step_threads: most threads of a workgroup of any other kernel.
         units: most hidden units of a workgroup in a step's kernel; 0: as many as fill its threads.

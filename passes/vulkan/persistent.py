@@ -1,5 +1,7 @@
 """The persistent scan: one workgroup runs all steps of all layers for one batch entry.
 
+For what is too large for `resident`, or has a projection: weights are read in every step.
+
     h[l] = state[l];  sums = biases of the first layer                  # shared memory
     for t in T:
         for layer:
