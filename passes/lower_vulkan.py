@@ -4,7 +4,8 @@ Rewrites:
     %y0, %s0 = bspc.packed_gru %x, %state, ... {layer = 0}       # or any other recurrent layer
     %y1, %s1 = bspc.packed_gru %y0, %s0, ... {layer = 1}
   ->
-    hal.executable.source @rtmobile_gru_0 { ... one persistent kernel: both layers, all steps ... }
+    hal.executable.source @rtmobile_gru_0 { ... one persistent kernel: both layers, all steps,
+                                                weights in registers where they suit ... }
     %y1, %s1 = flow.dispatch @rtmobile_gru_0::@rtmobile_gru_0[%T](%T, %x, %state, ...)
   or, where states and sums do not fit into shared memory,
     hal.executable.source @rtmobile_gru_0_step { ... one step of both layers ... }
@@ -36,7 +37,8 @@ class LowerVulkanPass:
     """Lowers packed ops to dispatches of SPIR-V kernels.
 
     Attributes:
-        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged: see `GpuSchedule`.
+        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged, registers,
+        resident_threads: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -53,6 +55,8 @@ class LowerVulkanPass:
     quads: int = 2
     vector_tile: int = 4
     staged: bool = False
+    registers: int = 0
+    resident_threads: int = 256
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -69,6 +73,8 @@ class LowerVulkanPass:
             self.quads,
             self.vector_tile,
             self.staged,
+            self.registers,
+            self.resident_threads,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

@@ -17,6 +17,9 @@ VULKAN_FLAGS = (
 # SPIR-V that Vulkan 1.1 drivers take; with `Shader` alone, IREE adds what a kernel uses
 SPIRV_1_3 = "--iree-vulkan-target-features=spirv:v1.3,cap:Shader"
 
+# Mesa's freedreno: 96 vec4 for each thread of a pair of waves of 64
+ADRENO_6XX_REGISTERS = 96 * 4 * 2 * 64
+
 
 @dataclass(frozen=True)
 class Gpu:
@@ -45,6 +48,7 @@ class Gpu:
     storage_f16: bool
     storage_i8: bool
     wave_sizes: tuple[int, ...]
+    registers: int
     flops_s: float | None
     memory_bytes_s: float | None
     faults: tuple[str, ...]
@@ -65,9 +69,10 @@ RUNTIME = (
 ALL = (
     Gpu(
         "lavapipe", "llvmpipe", vulkan="1.3", shared_bytes=32 * KB, workgroup_threads=1024,
-        storage_f16=True, storage_i8=True, wave_sizes=(8,),
+        storage_f16=True, storage_i8=True, wave_sizes=(8,), registers=ADRENO_6XX_REGISTERS,
         flops_s=None, memory_bytes_s=None, faults=(),
         sources=(
+            "registers: none; as many as an Adreno 6xx, so that its kernels run here",
             "limits: IREE 3.13's target llvmpipe, and vkGetPhysicalDeviceProperties of Mesa 22.3",
             "speed: it is the host's CPU; its time is no GPU's",
         ),
@@ -75,22 +80,24 @@ ALL = (
     Gpu(
         "vulkan", "vp_android_baseline_2022", vulkan="1.1", shared_bytes=16 * KB,
         workgroup_threads=128, storage_f16=False, storage_i8=False,
-        wave_sizes=(4, 8, 16, 32, 64, 128), flops_s=None, memory_bytes_s=None,
+        wave_sizes=(4, 8, 16, 32, 64, 128), registers=64 * 128, flops_s=None, memory_bytes_s=None,
         faults=(RUNTIME,),
         sources=(
+            "registers: estimate, 64 for each thread of a full workgroup",
             "limits: Khronos, VP_ANDROID_baseline_2022, as IREE 3.13 has it",
             "kernels bind up to 10 storage buffers, as most drivers allow; Vulkan promises 4",
         ),
     ),
     Gpu(
         "adreno-640", "adreno", vulkan="1.1", shared_bytes=32 * KB, workgroup_threads=1024,
-        storage_f16=True, storage_i8=False, wave_sizes=(64, 128),
+        storage_f16=True, storage_i8=False, wave_sizes=(64, 128), registers=ADRENO_6XX_REGISTERS,
         flops_s=899 * GFLOP, memory_bytes_s=34.1 * GB,
         faults=(
             f"{RUNTIME}: Qualcomm's for this GPU has 1.1, Mesa's turnip 1.3",
             "a Pixel 4 kills GPU work that takes longer than 2 s",
         ),
         sources=(
+            "registers: Mesa's freedreno_devices.py, reg_size_vec4 96 of a6xx_gen2",
             "limits: IREE 3.13's target adreno; SPIR-V 1.3, as its drivers are Vulkan 1.1",
             "arithmetic: estimate, 768 lanes x 2 x 585 MHz, as reviews give the 855's clock",
             "memory: Snapdragon 855's product brief, 64-bit LPDDR4X at 2133 MHz",
@@ -99,9 +106,10 @@ ALL = (
     ),
     Gpu(
         "adreno-7xx", "adreno", vulkan="1.3", shared_bytes=32 * KB, workgroup_threads=1024,
-        storage_f16=True, storage_i8=False, wave_sizes=(64, 128),
+        storage_f16=True, storage_i8=False, wave_sizes=(64, 128), registers=ADRENO_6XX_REGISTERS,
         flops_s=2089 * GFLOP, memory_bytes_s=67.2 * GB, faults=(),
         sources=(
+            "registers: Mesa's freedreno_devices.py, reg_size_vec4 96 of a7xx_base",
             "limits: IREE 3.13's target adreno",
             "arithmetic: estimate, Adreno 740: 1536 lanes x 2 x 680 MHz, as reviews give them",
             "memory: Snapdragon 8 Gen 2's product brief, 64-bit LPDDR5X at 4200 MHz",
@@ -109,9 +117,10 @@ ALL = (
     ),
     Gpu(
         "mali-valhall", "valhall", vulkan="1.1", shared_bytes=32 * KB, workgroup_threads=512,
-        storage_f16=True, storage_i8=True, wave_sizes=(16,),
+        storage_f16=True, storage_i8=True, wave_sizes=(16,), registers=64 * 512,
         flops_s=1088 * GFLOP, memory_bytes_s=60.0 * GB, faults=(RUNTIME,),
         sources=(
+            "registers: estimate, 64 for each thread of a full workgroup",
             "limits: IREE 3.13's target valhall; SPIR-V 1.3, as its first drivers are Vulkan 1.1",
             "arithmetic: estimate, Mali-G710 MP10: 10 x 64 lanes x 2 x 850 MHz",
             "memory: estimate, 64-bit LPDDR5X at 3750 MHz, as in Dimensity 9000",

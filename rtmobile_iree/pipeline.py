@@ -69,6 +69,8 @@ def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any
         LowerVulkanPass(
             kernel=options.gpu_kernel,
             threads=min(SCAN_THREADS, target.gpu.workgroup_threads),
+            registers=target.gpu.registers,
+            resident_threads=target.gpu.workgroup_threads,
             workgroup_threads=target.gpu.workgroup_threads,
             shared_bytes=target.gpu.shared_bytes,
             storage_f16=target.gpu.storage_f16,

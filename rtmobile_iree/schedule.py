@@ -171,6 +171,7 @@ class Schedule:
 
 
 PERSISTENT, PER_STEP, AUTO = "persistent", "per-step", "auto"
+THREADS = ("threads", "step_threads", "resident_threads")
 GPU_KERNELS = (AUTO, PERSISTENT, PER_STEP)
 
 
@@ -186,13 +187,17 @@ class GpuSchedule:
 
     Attributes:
         kernel: of recurrent layers: "persistent", one workgroup runs all steps, states and sums in
-            shared memory; "per-step", a dispatch a step; "auto": persistent where it fits.
+            shared memory, weights in registers where they suit; "per-step", a dispatch a step;
+            "auto": persistent where it fits.
         threads: most threads of a persistent workgroup.
         step_threads: most threads of a workgroup of any other kernel.
         units: most hidden units of a workgroup in a step's kernel; 0: as many as fill its threads.
         unroll: columns a loop over weights takes at once.
         quads: a thread sums at most four times as many rows; fewer where panels are not that high.
         vector_tile: input vectors of a linear layer that share one load of its weights.
+        registers: 32-bit registers of a shader processor. A persistent workgroup keeps weights in
+            them; 0: it reads them in every step.
+        resident_threads: most threads of a workgroup that keeps its weights.
         staged: whether a step's workgroup copies its input vectors to shared memory, where they
             fit, before it multiplies.
     """
@@ -205,22 +210,25 @@ class GpuSchedule:
     quads: int = 2
     vector_tile: int = 4
     staged: bool = False
+    registers: int = 0
+    resident_threads: int = 1024
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)
-        for name in ("threads", "step_threads"):
+        for name in THREADS:
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
-        if self.units < 0:
-            raise TargetError(f"schedule: units = {self.units}; use 0 or more")
+        for name in ("units", "registers"):
+            if getattr(self, name) < 0:
+                raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 0 or more")
         for name in ("unroll", "quads", "vector_tile"):
             if getattr(self, name) < 1:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
 
     def check_threads(self, most: int) -> None:
         """Raises a `TargetError` where a target's workgroups have fewer threads."""
-        for name in ("threads", "step_threads"):
+        for name in THREADS:
             if getattr(self, name) > most:
                 raise TargetError(
                     f"schedule: {name} = {getattr(self, name)}; the target's workgroups have at "

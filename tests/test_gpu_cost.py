@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from rtmobile_iree.gpu_cost.estimate import BARRIERS, DISPATCHES, estimate, phas
 from rtmobile_iree.gpu_cost.grid import Grid, Latencies
 from rtmobile_iree.gpu_cost.host import count_runs
 from rtmobile_iree.gpu_cost.models import ADRENO_640, MODELS, get_model
+from rtmobile_iree.gpu_cost.registers import kept_words
 from rtmobile_iree.gpu_cost.threads import Threads
 from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.options import Options
@@ -50,6 +52,15 @@ HEAD = """
 TURNS = np.array([0, 1, 2, 3, 0, 0, 0, 5], np.int32)
 
 
+def decoded(body):
+    """A kernel of these lines."""
+    context = make_context()
+    context.allow_unregistered_dialects = True
+    module = ir.Module.parse("func.func @kernel() {" + HEAD + body + "\nreturn }", context)
+    decoder = Decoder()
+    return decoder, decoder.region(next(iter(module.body.operations)).operation.regions[0])
+
+
 def counted(body, threads=8, groups=1, turns=TURNS, latencies=LATENCIES):
     """The phases of a kernel of these lines, and its shared memory."""
     with make_context() as context:
@@ -64,14 +75,16 @@ def counted(body, threads=8, groups=1, turns=TURNS, latencies=LATENCIES):
         return run.run(region), run.shared_bytes
 
 
-def lowered(model, inputs, values="f32", *, merges=True, kernel="auto"):
-    """Without `merges`, nearly equal patterns stay apart, so that no zeros are stored."""
+def lowered(model, inputs, values="f32", *, merges=True, kernel="auto", resident=False):
+    """Without `merges`, nearly equal patterns stay apart, so that no zeros are stored; only a
+    `resident` scan keeps weights in registers, and adds zeros to make its tiles alike."""
     module = import_module(model.eval(), inputs).module
     options = Options(values, gpu_kernel=kernel)
     layout = [
         p for p in layout_pipeline(options) if merges or not isinstance(p, EliminateLoadsPass)
     ]
-    run_passes(module, (*layout, *kernel_pipeline(get_target("adreno-640"), options)))
+    (lower,) = kernel_pipeline(get_target("adreno-640"), options)
+    run_passes(module, (*layout, lower if resident else replace(lower, registers=0)))
     return module
 
 
@@ -243,6 +256,79 @@ def test_both_kernels_compute_the_same(steps):
     assert steps < many.dispatches <= max(2 * steps, 2)
     assert one.work["fma"] == many.work["fma"]
     assert one.work["special"] == many.work["special"]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_a_resident_scan_by_hand(layers):
+    """Layer l is at step d - l of T + L - 1 turns; all take part in all turns. Where runs of
+    columns are not all as long, tiles have a few zeros more."""
+    model, arguments = gru(8, hidden=64, layers=layers)
+    module = lowered(model, arguments, "f16", resident=True)
+    weights = 192 * (8 + 64) + (layers - 1) * 192 * 128
+    read = {}
+    for steps in (1, 2, 30):
+        (run,), _ = count_runs(module, steps, ADRENO_640.latencies)
+        total, turns = totals([run]), steps + layers - 1
+        products = total.work["fma"] / turns - layers * 64 * 2
+        assert weights <= products < 1.04 * weights
+        assert total.work["special"] == turns * layers * 64 * 5
+        assert total.barriers == 2 + 3 * turns
+        assert weights / 2 / run.threads < run.kept_words
+        assert run.kept_words < ADRENO_640.registers_a_thread(run.threads)
+        read[steps] = total.work["read"]
+    assert read[30] - read[1] == 29 * (read[2] - read[1])
+    if layers == 1:  # x alone, by every thread; of two layers some weights are not kept
+        assert read[2] - read[1] == run.threads * 4
+
+
+def test_units_at_rest_take_one_fma_a_turn():
+    model, arguments = gru(8, hidden=64)
+    with torch.no_grad():
+        for name in ("weight_ih_l0", "weight_hh_l0"):
+            getattr(model, name).zero_()
+    module = lowered(model, arguments, resident=True)
+    for steps in (1, 30):
+        (run,), _ = count_runs(module, steps, ADRENO_640.latencies)
+        total = totals([run])
+        assert (total.work["fma"], total.work["special"]) == (64 * steps, 0)
+
+
+def test_registers_are_shared_out_by_pairs_of_waves():
+    given = {threads: ADRENO_640.registers_a_thread(threads) for threads in (64, 384, 640, 1024)}
+    assert given == {64: 192, 384: 128, 640: 76, 1024: 48}
+
+
+def test_what_is_kept_from_before_a_loop_is_counted():
+    body = """
+  %x = memref.load %a[%t] : memref<64xf32>
+  %unused = memref.load %a[%c1] : memref<64xf32>
+  %same = memref.load %a[%c4] : memref<64xf32>
+  %sum = scf.for %k = %c0 to %c4 step %c1 iter_args(%acc = %x) -> (f32) {
+    %y = math.fma %x, %same, %acc : f32
+    memref.store %y, %s[%t] : memref<16xf32, #gpu.address_space<workgroup>>
+    gpu.barrier
+    scf.yield %y : f32
+  }
+"""
+    decoder, region = decoded(body)
+    assert kept_words(region, decoder.kinds) == 3  # %x, %t, what the loop carries
+    without = body.replace("gpu.barrier", "")
+    decoder, region = decoded(without)
+    assert kept_words(region, decoder.kinds) == 0
+
+
+def test_the_busiest_wave_is_counted():
+    (phase,), _ = counted(
+        """
+  %is = arith.cmpi ult, %t, %c4 : index
+  scf.if %is {
+    %x = memref.load %a[%t] : memref<64xf32>
+    %y = arith.addf %x, %x : f32
+    memref.store %y, %a[%t] : memref<64xf32>
+  }
+"""
+    )
+    assert phase.wave_ops == 4
 
 
 def test_pruned_weights_are_not_counted():

@@ -24,9 +24,12 @@ from rtmobile_iree.passes.kernels.activation import (
 from rtmobile_iree.passes.kernels.emit import Emitter
 from rtmobile_iree.passes.kernels.rnn import relu
 from torch_mlir import ir
+from torch_mlir.dialects import arith
 
 # sums of a unit, one a block; its states; -> h, and c where there is one
 Step = Callable[[Emitter, Sequence[ir.Value], Sequence[ir.Value]], tuple[ir.Value, ...]]
+# [blocks, n] sums that are the same in all steps -> [k, n] what `rest_step` takes in their place
+RestGates = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,7 @@ class UnitCell:
         ih_blocks, hh_blocks: the block that each gate's rows are added to.
         reads_h: whether a unit's next state depends on its last h by itself.
         step: computes a unit's next state.
+        rest_gates, rest_step: the same in two parts, for a unit whose rows are all pruned.
     """
 
     blocks: int
@@ -45,6 +49,8 @@ class UnitCell:
     hh_blocks: tuple[int, ...]
     reads_h: bool
     step: Step
+    rest_gates: RestGates
+    rest_step: Step
 
     def positions(self, blocks: tuple[int, ...], hidden: int) -> np.ndarray:
         """[G H] where each row's result goes in the sums."""
@@ -66,10 +72,37 @@ def _gru(e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]) -> tu
     return (gru_blend(e, z, n, states[0], 1),)
 
 
+def _gru_gates(sums: np.ndarray) -> np.ndarray:
+    """z, and (1 - z) n."""
+    r, z, n_i, n_h = sums
+    z = _sigmoid(z)
+    return np.stack([z, (1 - z) * np.tanh(n_i + _sigmoid(r) * n_h)])
+
+
+def _gru_rest(
+    e: Emitter, gates: Sequence[ir.Value], states: Sequence[ir.Value]
+) -> tuple[ir.Value, ...]:
+    return (e.fma(gates[0], states[0], gates[1]),)
+
+
 def _lstm(e: Emitter, sums: Sequence[ir.Value], states: Sequence[ir.Value]) -> tuple[ir.Value, ...]:
     i, f, g, o = sums
     c = lstm_cell(e, (i, f, g), states[-1], 1)
     return lstm_output(e, o, c, 1), c
+
+
+def _lstm_gates(sums: np.ndarray) -> np.ndarray:
+    """f, i g, o."""
+    i, f, g, o = sums
+    return np.stack([_sigmoid(f), _sigmoid(i) * np.tanh(g), _sigmoid(o)])
+
+
+def _lstm_rest(
+    e: Emitter, gates: Sequence[ir.Value], states: Sequence[ir.Value]
+) -> tuple[ir.Value, ...]:
+    f, added, o = gates
+    c = e.fma(f, states[-1], added)
+    return arith.mulf(o, tanh(e, c, 1)), c
 
 
 def _rnn(activation: Callable[[Emitter, ir.Value, int], ir.Value]) -> Step:
@@ -81,11 +114,24 @@ def _rnn(activation: Callable[[Emitter, ir.Value, int], ir.Value]) -> Step:
     return step
 
 
+def _rnn_rest(
+    e: Emitter, gates: Sequence[ir.Value], states: Sequence[ir.Value]
+) -> tuple[ir.Value, ...]:
+    return (gates[0],)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return 0.5 + 0.5 * np.tanh(x / 2)  # type: ignore[no-any-return]
+
+
 _FOUR = (0, 1, 2, 3)
+_LSTM = UnitCell(4, _FOUR, _FOUR, False, _lstm, _lstm_gates, _lstm_rest)
 CELLS = {
-    "gru": UnitCell(4, (0, 1, 2), (0, 1, 3), True, _gru),
-    "lstm": UnitCell(4, _FOUR, _FOUR, False, _lstm),
-    "lstmp": UnitCell(4, _FOUR, _FOUR, False, _lstm),
-    "rnn_tanh": UnitCell(1, (0,), (0,), False, _rnn(tanh)),
-    "rnn_relu": UnitCell(1, (0,), (0,), False, _rnn(relu)),
+    "gru": UnitCell(4, (0, 1, 2), (0, 1, 3), True, _gru, _gru_gates, _gru_rest),
+    "lstm": _LSTM,
+    "lstmp": _LSTM,
+    "rnn_tanh": UnitCell(1, (0,), (0,), False, _rnn(tanh), np.tanh, _rnn_rest),
+    "rnn_relu": UnitCell(
+        1, (0,), (0,), False, _rnn(relu), lambda sums: np.maximum(sums, 0), _rnn_rest
+    ),
 }

@@ -41,7 +41,7 @@ class PoolBuffers:
 
     def bindings(self) -> list[Binding]:
         """Read-only buffers, in this order."""
-        return [Binding(_element(array), 0, array.shape[0], True) for array in self.arrays]
+        return array_bindings(self.arrays)
 
     def values(self) -> list[ir.Value]:
         """What a dispatch hands over, made at the insertion point."""
@@ -50,6 +50,11 @@ class PoolBuffers:
     def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
         """The same buffers inside the kernel."""
         return LaneConstants(self.pool.kind, self.pool.quads, self.pool.padded, *buffers)
+
+
+def array_bindings(arrays: Sequence[np.ndarray]) -> list[Binding]:
+    """Read-only buffers of constants."""
+    return [Binding(_element(array), 0, array.shape[0], True) for array in arrays]
 
 
 def pool_buffers(pool: LanePool) -> PoolBuffers:

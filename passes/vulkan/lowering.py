@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from rtmobile_iree.dialects.constants import constant
 from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch
 from rtmobile_iree.passes.packed_ops import (
     read_packed,
@@ -13,11 +15,18 @@ from rtmobile_iree.passes.packed_ops import (
     stack_inputs,
     stack_results,
 )
-from rtmobile_iree.passes.vulkan.dispatch import pool_buffers, spirv, workgroup_size
+from rtmobile_iree.passes.vulkan.dispatch import (
+    array_bindings,
+    pool_buffers,
+    spirv,
+    workgroup_size,
+)
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.matmul import MatmulKernel, plan_matmul, workgroups
 from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, ScanKernel, ScanPlan, plan_scan
+from rtmobile_iree.passes.vulkan.resident import ResidentKernel
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, plan_resident
 from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
 from rtmobile_iree.passes.vulkan.step_loop import longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
@@ -25,6 +34,9 @@ from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.schedule import PER_STEP, PERSISTENT, GpuSchedule
+
+# constants, buffers, T (index value)
+ScanBody = Callable[[Sequence[ir.Value], ScanBuffers, ir.Value], None]
 
 
 @dataclass(frozen=True)
@@ -52,6 +64,11 @@ class Lowering:
                 kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
+        if self.schedule.kernel != PER_STEP:
+            resident = plan_resident(stack, self.schedule, self.shared_bytes)
+            if resident:
+                self._resident(resident, name)
+                return
         pool = LanePool(stack.values, fitting_quads(stack.matrices, self.schedule.quads))
         plan = plan_scan(pool, stack)
         fits = plan.shared_bytes <= self.shared_bytes
@@ -110,22 +127,45 @@ class Lowering:
 
     def _persistent(self, stack: Stack, plan: ScanPlan, pool: LanePool, name: str) -> None:
         e = self._emitter(workgroup_size(plan.threads, self.schedule.threads))
-        constants, inputs = pool_buffers(pool), stack_inputs(stack.chain)
+        constants = pool_buffers(pool)
+
+        def body(constants_inside: Sequence[ir.Value], own: ScanBuffers, steps: ir.Value) -> None:
+            ScanKernel(e, plan, constants.inside(constants_inside), own, steps).body()
+
+        self._scan(e, stack, constants.arrays, body, name)
+
+    def _resident(self, plan: ResidentPlan, name: str) -> None:
+        e = self._emitter(plan.tiling.threads)
+
+        def body(constants: Sequence[ir.Value], own: ScanBuffers, steps: ir.Value) -> None:
+            ResidentKernel(e, plan, constants, own, steps).body()
+
+        self._scan(e, plan.stack, plan.arrays(), body, name)
+
+    def _scan(
+        self,
+        e: ThreadEmitter,
+        stack: Stack,
+        arrays: Sequence[np.ndarray],
+        kernel: ScanBody,
+        name: str,
+    ) -> None:
+        """Puts a dispatch of a workgroup for each batch entry in a stack's place."""
+        inputs = stack_inputs(stack.chain)
         sizes = [stack.rows * stack.batch * size for size in stack.sizes]
         bindings = [
             Binding(e.f32, stack.batch * stack.inputs, 0, True),
             *(Binding(e.f32, 0, size, True) for size in sizes),
-            *constants.bindings(),
+            *array_bindings(arrays),
             Binding(e.f32, stack.batch * stack.outputs, 0, False),
             *(Binding(e.f32, 0, size, False) for size in sizes),
         ]
 
         def body(steps: ir.Value, bound: Sequence[ir.Value]) -> None:
             first = len(inputs)
-            inside = constants.inside(bound[first : first + constants.count])
-            y, *states = bound[first + constants.count :]
+            y, *states = bound[first + len(arrays) :]
             own = ScanBuffers(bound[0], y, bound[1:first], states)
-            ScanKernel(e, plan, inside, own, steps).body()
+            kernel(bound[first : first + len(arrays)], own, steps)
 
         def count(_: ir.Value) -> tuple[ir.Value, ir.Value]:
             return e.index(stack.batch), e.index(1)
@@ -133,5 +173,5 @@ class Lowering:
         define_kernel(self.block, name, bindings, body, count, spirv(e.workgroup_size))
         with ir.InsertionPoint(stack.chain[-1]):
             steps, results = stack_results(stack.chain)
-            call = dispatch(name, steps, [*inputs, *constants.values()], results)
+            call = dispatch(name, steps, [*inputs, *map(constant, arrays)], results)
         replace_chain(stack.chain, call.results)

@@ -1,5 +1,7 @@
 """The persistent scan: one workgroup runs all steps of all layers for one batch entry.
 
+For what is too large for `resident`, or has a projection: weights are read in every step.
+
     h[l] = state[l];  sums = biases of the first layer                  # shared memory
     for t in T:
         for layer:
@@ -119,7 +121,8 @@ class ScanKernel:
         h_size, sum_size, unit_size = plan.shared_parts
         h, sums = e.shared(h_size), e.shared(sum_size)
         units = e.shared(unit_size) if unit_size else h
-        self._copy_states(b)
+        own = [layer.state for layer in plan.layers]
+        copy_states(e, plan.stack, b, self.buffers, [own])  # h of its layers: at the end
         for number, layer in enumerate(plan.layers):
             source = e.mul(e.add(b, layer.state * plan.stack.batch), plan.stack.outputs)
             self._copy(self.buffers.given[0], source, h, e.index(number * plan.stack.outputs))
@@ -131,29 +134,15 @@ class ScanKernel:
             target = e.mul(e.add(b, layer.state * plan.stack.batch), plan.stack.outputs)
             self._copy(h, e.index(number * plan.stack.outputs), self.buffers.states[0], target)
 
-    def _copy_states(self, b: ir.Value) -> None:
-        """The states of this batch entry; rows of other layers stay as they are."""
-        e, plan = self.emit, self.plan
-        own = [layer.state for layer in plan.layers]
-        for number, size in enumerate(plan.stack.sizes):
-            for row in range(plan.stack.rows):
-                if number == 0 and row in own:
-                    continue  # h: written at the end
-                at = e.mul(e.add(b, row * plan.stack.batch), size)
-                self._copy(self.buffers.given[number], at, self.buffers.states[number], at, size)
-
     def _copy(
         self,
         source: ir.Value,
         s0: ir.Value,
         target: ir.Value,
         t0: ir.Value,
-        length: int | None = None,
     ) -> None:
-        """Each thread copies its own elements; as many as there are outputs unless said."""
-        e = self.emit
-        count = self.plan.stack.outputs if length is None else length
-        e.for_own(count, lambda i: e.store(e.load(source, e.add(s0, i)), target, e.add(t0, i)))
+        """Each thread copies its own elements of as many as there are outputs."""
+        _copy(self.emit, (source, s0), (target, t0), self.plan.stack.outputs)
 
     def _step(self, t: ir.Value, b: ir.Value, shared: tuple[ir.Value, ir.Value, ir.Value]) -> None:
         e, plan = self.emit, self.plan
@@ -239,3 +228,28 @@ class ScanKernel:
 
     def _bias(self, start: int, i: ir.Value) -> ir.Value:
         return self.emit.load(self.constants.biases, self.emit.add(i, start))
+
+
+def copy_states(
+    e: ThreadEmitter,
+    stack: Stack,
+    b: ir.Value,
+    buffers: ScanBuffers,
+    own: Sequence[Sequence[int]],
+) -> None:
+    """Copies what a kernel is given of a batch entry's states.
+
+    Args:
+        own: for the first of the states, the rows that are not copied; none of the others.
+    """
+    for number, size in enumerate(stack.sizes):
+        for row in range(stack.rows):
+            if number < len(own) and row in own[number]:
+                continue
+            at = e.mul(e.add(b, row * stack.batch), size)
+            _copy(e, (buffers.given[number], at), (buffers.states[number], at), size)
+
+
+def _copy(e: ThreadEmitter, source: Place, target: Place, count: int) -> None:
+    (a, s0), (b, t0) = source, target
+    e.for_own(count, lambda i: e.store(e.load(a, e.add(s0, i)), b, e.add(t0, i)))

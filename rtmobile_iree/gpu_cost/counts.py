@@ -22,6 +22,7 @@ class Phase:
         distinct_bytes: of the lines that are touched at all.
         path_ns: longest chain of operations that wait for each other, of any wave.
         working_set: distinct bytes of the step this belongs to: what is read before it is again.
+        wave_ops: most operations of any wave, a vector's elements each.
         times: how often it runs.
         ends_with_barrier: or else with the kernel, or where a loop begins or ends.
     """
@@ -32,6 +33,7 @@ class Phase:
     distinct_bytes: int
     path_ns: float
     working_set: int = 0
+    wave_ops: int = 0
     times: int = 1
     ends_with_barrier: bool = False
 
@@ -49,6 +51,7 @@ class KernelRun:
         workgroups, threads: workgroups, and threads of each.
         shared_bytes: shared memory of a workgroup.
         phases: in order.
+        kept_words: see `registers.kept_words`.
         times: dispatches.
     """
 
@@ -57,6 +60,7 @@ class KernelRun:
     threads: int
     shared_bytes: int
     phases: tuple[Phase, ...]
+    kept_words: int = 0
     times: int = 1
 
 

@@ -1,8 +1,8 @@
 """From counts to an ESTIMATE of microseconds on a GPU: a roofline, phase by phase.
 
 A phase, what all do between two barriers, takes as long as the slowest of: arithmetic, shared
-memory, cache lines, bytes from the level that holds its working set, and its longest chain of ops
-that wait for each other. Nothing here was measured.
+memory, cache lines, bytes from the level that holds its working set, its longest chain of ops that
+wait for each other, and the ops of its busiest wave. Nothing here was measured.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from rtmobile_iree.targets import GpuTarget
 
 NS, US = 1e9, 1e6
 ARITHMETIC, SHARED, LINES, CHAIN = "arithmetic", "shared memory", "cache lines", "waiting"
+ISSUE = "one wave's ops"
 BARRIERS, DISPATCHES = "barriers", "dispatches"
 Progress = Callable[[str], None]
 
@@ -107,6 +108,7 @@ def phase_ns(phase: Phase, run: KernelRun, model: Model) -> dict[str, float]:
         LINES: phase.line_bytes / (model.lines_bytes_s * share) * NS,
         f"bytes from {name}": phase.distinct_bytes / bytes_s * NS,
         CHAIN: phase.path_ns * rounds(run, model),
+        ISSUE: phase.wave_ops / model.wave_ops_s * NS * rounds(run, model),
     }
 
 

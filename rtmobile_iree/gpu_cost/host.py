@@ -13,6 +13,7 @@ from rtmobile_iree.gpu_cost.counts import KernelRun
 from rtmobile_iree.gpu_cost.decode import Decoder, Instruction, Region
 from rtmobile_iree.gpu_cost.grid import Grid, Latencies
 from rtmobile_iree.gpu_cost.operations import INTEGERS, PREDICATES
+from rtmobile_iree.gpu_cost.registers import kept_words
 from rtmobile_iree.gpu_cost.threads import Threads
 from rtmobile_iree.passes.weights import walk
 
@@ -35,12 +36,14 @@ class Kernel:
         body: of its function; `numbers`: values in it.
         count: the region that says how many workgroups run.
         threads: of a workgroup.
+        kept_words: see `registers.kept_words`.
     """
 
     body: Region
     numbers: int
     count: Region
     threads: int
+    kept_words: int
 
 
 @dataclass
@@ -156,7 +159,9 @@ class Host:
         threads = Threads(grid, self.latencies, kernel.numbers)
         phases = threads.run(kernel.body)
         self._done[key] = len(self.runs)
-        self.runs.append(KernelRun(name, x * y, kernel.threads, threads.shared_bytes, phases))
+        self.runs.append(
+            KernelRun(name, x * y, kernel.threads, threads.shared_bytes, phases, kernel.kept_words)
+        )
 
 
 def count_runs(
@@ -197,7 +202,8 @@ def _read_kernel(source: ir.Operation) -> Kernel:
     text = str(function.attributes["translation_info"])
     size = text.partition("workgroup_size = [")[2].partition("]")[0]
     threads = int(np.prod([int(part) for part in size.split(",")]))
-    return Kernel(body, len(decoder.kinds), counting.region(export.regions[0]), threads)
+    kept = kept_words(body, decoder.kinds)
+    return Kernel(body, len(decoder.kinds), counting.region(export.regions[0]), threads, kept)
 
 
 def _workgroups(count: Region, workload: int) -> tuple[int, int]:

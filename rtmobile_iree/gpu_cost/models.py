@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from rtmobile_iree.errors import TargetError
 from rtmobile_iree.gpu_cost.grid import Latencies
-from rtmobile_iree.gpus import GB, KB, Gpu
+from rtmobile_iree.gpus import GB, GPUS, KB, Gpu
 
 GIGA, CLOCK_HZ = 1e9, 585e6
+# Mesa's ir3_get_reg_dependent_max_waves: registers go to pairs of waves of 64 threads, by vec4
+WAVE_PAIR, REGISTER_UNIT = 128, 4
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Model:
         caches: what lies behind, the smallest first; larger working sets come from memory.
         memory_bytes_s: from memory.
         latencies: see `grid.Latencies`.
+        wave_ops_s: ops that one wave issues a second, at most.
+        registers: 32-bit registers of a processor, and most a thread can have.
         barrier_ns: of a workgroup.
         dispatch_us: from the end of a dispatch to the begin of the next that reads its results.
         sources: where the figures come from; which are assumptions.
@@ -56,9 +60,17 @@ class Model:
     caches: tuple[Cache, ...]
     memory_bytes_s: float
     latencies: Latencies
+    wave_ops_s: float
+    registers: tuple[int, int]
     barrier_ns: float
     dispatch_us: float
     sources: tuple[str, ...]
+
+    def registers_a_thread(self, threads: int) -> int:
+        """What each thread of so many on one processor has."""
+        pairs = -(-threads // WAVE_PAIR)
+        has, most = self.registers
+        return min(most, has // (pairs * WAVE_PAIR * REGISTER_UNIT) * REGISTER_UNIT)
 
     def level(self, working_set: int) -> tuple[str, float]:
         """Which level a working set is read from, and its bytes a second."""
@@ -83,6 +95,8 @@ ADRENO_640 = Model(
     caches=(Cache("L2", 128 * KB, L2_BYTES_S), Cache("system cache", 2048 * KB, 40 * GB)),
     memory_bytes_s=30 * GB,
     latencies=Latencies(64, arithmetic_ns=4e9 / CLOCK_HZ, shared_ns=37, global_ns=47e9 / CLOCK_HZ),
+    wave_ops_s=CLOCK_HZ,
+    registers=(GPUS["adreno-640"].registers, 192),
     barrier_ns=100,
     dispatch_us=3,
     sources=(
@@ -90,9 +104,11 @@ ADRENO_640 = Model(
         "arithmetic, shared memory, texture cache, system cache and memory rates, latencies, sizes",
         "2 shader processors of three texture pipes each: the same, and Mesa's freedreno for its "
         "neighbours",
-        "ASSUMED: L2 gives each processor 64 bytes a cycle; arithmetic results after 4 cycles; "
-        "100 ns a barrier; 3 us between dispatches that depend on each other; 2,048 threads a "
-        "processor; lines of 64 bytes",
+        "registers: Mesa's freedreno (freedreno_devices.py, ir3_compiler.c): 96 vec4 for each "
+        "thread of a pair of waves of 64, 48 vec4 a thread at most",
+        "ASSUMED: a wave issues one op a cycle; L2 gives each processor 64 bytes a cycle; "
+        "arithmetic results after 4 cycles; 100 ns a barrier; 3 us between dispatches that depend "
+        "on each other; 2,048 threads a processor; lines of 64 bytes",
     ),
 )  # fmt: skip
 MODELS = {model.gpu: model for model in (ADRENO_640,)}

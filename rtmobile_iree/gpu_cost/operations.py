@@ -41,11 +41,15 @@ INTEGERS: dict[str, Compute] = {
     "arith.index_castui": lambda a: a,
     "arith.select": lambda c, a, b: np.where(c, a, b),
 }
-# `arith.cmpi`'s predicates in their order; our integers are far below 2^31, so signs do not matter
-PREDICATES: tuple[Compute, ...] = (
-    np.equal, np.not_equal, np.less, np.less_equal, np.greater, np.greater_equal,
-    np.less, np.less_equal, np.greater, np.greater_equal,
-)  # fmt: skip
+ORDERS: tuple[Compute, ...] = (np.less, np.less_equal, np.greater, np.greater_equal)
+
+
+def _unsigned(order: Compute) -> Compute:
+    return lambda a, b: order(a & 0xFFFFFFFF, b & 0xFFFFFFFF)
+
+
+# `arith.cmpi`'s predicates in their order; integers have 32 bits
+PREDICATES: tuple[Compute, ...] = (np.equal, np.not_equal, *ORDERS, *map(_unsigned, ORDERS))
 PRODUCTS = {"arith.muli", "arith.divui", "arith.remui", "arith.divsi", "arith.remsi",
             "arith.ceildivui"}  # fmt: skip
 FLOATS = {

@@ -60,6 +60,14 @@ def notes(estimate: Estimate, left_out: Sequence[str]) -> list[str]:
         "integers are counted as our IR has them; a driver's compiler leaves some out",
         "not in it: the call itself (from the host to the GPU and back), a clock lowered by heat",
     ]
+    for run in estimate.runs:
+        has = estimate.model.registers_a_thread(run.threads)
+        fits = "" if run.kept_words <= has else "; these do NOT fit, a driver would spill them"
+        if run.kept_words:
+            lines.append(
+                f"{run.name}: a thread keeps {run.kept_words} words of its {has} registers from "
+                f"step to step{fits}"
+            )
     others = Counter(left_out).items()
     return lines + [f"not in it: {count} {name}, which IREE compiles" for name, count in others]
 
@@ -101,6 +109,8 @@ def _run_fields(run: KernelRun, estimate: Estimate) -> dict[str, Any]:
         "workgroups": run.workgroups,
         "threads": run.threads,
         "shared_bytes": run.shared_bytes,
+        "kept_words": run.kept_words,
+        "registers": estimate.model.registers_a_thread(run.threads),
         "phases": [_phase_fields(phase, run, estimate) for phase in run.phases],
     }
 

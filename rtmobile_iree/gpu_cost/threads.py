@@ -35,8 +35,9 @@ from rtmobile_iree.gpu_cost.operations import (
 
 @dataclass
 class _Open:
-    """A phase that is being counted."""
+    """A phase that is being counted; `ops`: of each wave."""
 
+    ops: np.ndarray
     work: Counter[str] = field(default_factory=Counter)
     issued: Counter[str] = field(default_factory=Counter)
     line_bytes: int = 0
@@ -63,7 +64,7 @@ class Threads:
         self._set_mask(np.ones(self.count, bool))
         self.phases: list[Phase] = []
         self.shared_bytes = 0
-        self._open = _Open()
+        self._open = _Open(np.zeros(self.waves, np.int64))
 
     def run(self, body: Region) -> tuple[Phase, ...]:
         """Counts the kernel's whole body."""
@@ -95,6 +96,7 @@ class Threads:
         delay = 0.0
         if found is not None:
             self._count(found, kind.width)
+            self._open.ops += kind.width * self.waves_on
             delay = self.latencies.arithmetic_ns
         self._define(each, self._computed(each), issue + delay)
 
@@ -154,6 +156,7 @@ class Threads:
     def _touch(self, memory: Memory, index: Any, what: str) -> float:
         """Counts an access; how long it takes."""
         size = memory.kind.size_bytes
+        self._open.ops += self.waves_on
         if memory.kind.is_shared:
             self._count("shared", size)
             return self.latencies.shared_ns
@@ -244,6 +247,7 @@ class Threads:
 
     def _turn(self, each: Instruction, inner: int, at: Any, carried: list[int]) -> None:
         self._count(INTEGER, 2)  # the turn's number, and whether it is the last
+        self._open.ops += 2 * self.waves_on
         self.values[inner], self.ready[inner] = at, self.now
         for number, source in zip(carried, self._region(each.regions[0]), strict=True):
             self.values[number], self.ready[number] = self.values[source], self.ready[source]
@@ -268,9 +272,9 @@ class Threads:
         if done.issued or ends_with_barrier:
             self.phases.append(
                 Phase(done.work, done.issued, done.line_bytes, LINE_BYTES * lines, path,
-                      ends_with_barrier=ends_with_barrier)
+                      wave_ops=int(done.ops.max()), ends_with_barrier=ends_with_barrier)
             )  # fmt: skip
-        self._open = _Open()
+        self._open = _Open(np.zeros(self.waves, np.int64))
         self.now, self.latest = np.zeros(self.waves), np.zeros(self.waves)
         self.ready = [0.0] * len(self.ready)
 

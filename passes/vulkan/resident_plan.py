@@ -1,0 +1,173 @@
+"""What lies where in a resident scan (see `resident`): shared memory, tiles, units, buffers.
+
+Shared memory, words:  a zero | x [I] | h [L, H] | terms of the sums
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.sum_layout import ZERO, SumClass, lay_out, words_of
+from rtmobile_iree.passes.vulkan.tiles import PADDING, Rows, Tiles, count_terms, cut, read_rows
+from rtmobile_iree.passes.vulkan.tiling import Tiling, choose, units_with
+from rtmobile_iree.passes.vulkan.values import ROWS, stored_vectors
+
+from rtmobile_iree.schedule import GpuSchedule
+from rtmobile_iree.values import STORAGE
+
+WORD_BYTES = 4
+I8_BIAS = 128  # bytes are stored unsigned: one op less takes them apart
+FIRST_INPUT = ZERO + 1
+
+
+@dataclass(frozen=True, eq=False)
+class ResidentPlan:
+    """A stack as a workgroup holds it.
+
+    Attributes:
+        classes: of sums, in the order of their words.
+        places: [L blocks H] the word of each sum; ZERO for one that has no terms.
+        moving, resting: units, numbered through all layers, with and without terms.
+        words: of shared memory.
+    """
+
+    stack: Stack
+    tiling: Tiling
+    tiles: Tiles | None
+    classes: tuple[SumClass, ...]
+    places: np.ndarray
+    moving: np.ndarray
+    resting: np.ndarray
+    words: int
+
+    @property
+    def tile_entries(self) -> int:
+        """Entries of the table, vector<4xi32>, a tile."""
+        return self._tile_words.shape[1] // ROWS
+
+    def arrays(self) -> list[np.ndarray]:
+        """weights; table [., 4] of tiles, then of units that move, then of those that rest;
+        constants f32: biases of the first, then gates of the others.
+
+        Neighbouring tiles or units lie beside each other, entry by entry.
+        """
+        kind, gates = self.stack.values, self.stack.cell.rest_gates
+        if self.tiles is None:
+            weights = np.zeros((1, ROWS), STORAGE[kind])
+        else:
+            shape = self.tiles.shape
+            cut = self.tiles.values.reshape(-1, shape.columns, shape.rows // ROWS, ROWS)
+            weights = np.ascontiguousarray(cut.transpose(1, 2, 0, 3)).reshape(-1, ROWS)
+        if kind == "i8":
+            weights = (weights.astype(np.int16) + I8_BIAS).astype(np.uint8).view(np.int8)
+        moving, resting = self._unit_words(self.moving), self._unit_words(self.resting)
+        tables = [_by_entry(words) for words in (self._tile_words, moving, resting)]
+        biases = [self._biases(self.moving), gates(self._biases(self.resting))]
+        constants = np.concatenate([each.ravel() for each in biases]).astype(np.float32)
+        return [stored_vectors(kind, weights), np.concatenate(tables), constants]
+
+    @cached_property
+    def _tile_words(self) -> np.ndarray:
+        """[tiles, .] i32: sources and where sums go, two in a word; i8: the bits of scales."""
+        if self.tiles is None:
+            return np.zeros((0, ROWS), np.int32)
+        tiles = self.tiles
+        sources = np.where(tiles.sources == PADDING, ZERO, tiles.sources)
+        counts = {each.first: each.count for each in self.classes}
+        starts = np.array(sorted(counts), np.int64)
+        sums = self.places[tiles.sums]
+        strides = np.array([counts[first] for first in starts.tolist()], np.int64)
+        stride = strides[np.searchsorted(starts, sums, "right") - 1]
+        parts = [_pairs(sources), _pairs(sums + tiles.terms * stride)]
+        if self.stack.values == "i8":
+            bytes_up = np.float32(256.0) ** -(np.arange(tiles.shape.rows) % ROWS)
+            parts.append((tiles.scales * bytes_up).astype(np.float32).view(np.int32))
+        return _aligned(parts)
+
+    def _unit_words(self, units: np.ndarray) -> np.ndarray:
+        """[units, 4] i32, see `resident_units`."""
+        stack = self.stack
+        layer, unit = units // stack.hidden, units % stack.hidden
+        rows = np.array([each.state for each in stack.layers])[layer]
+        own = first_state(stack) + units | layer << 16
+        state = rows * stack.batch * stack.hidden + unit
+        return _aligned([own[:, None], state[:, None], _pairs(self.places[self._blocks(units)])])
+
+    def _biases(self, units: np.ndarray) -> np.ndarray:
+        """[blocks, units] f32."""
+        cell, layers = self.stack.cell, self.stack.layers
+        biases = [cell.starts(each.b_ih, each.b_hh) for each in layers]
+        return np.concatenate(biases)[self._blocks(units)].T  # type: ignore[no-any-return]
+
+    def _blocks(self, units: np.ndarray) -> np.ndarray:
+        """[units, blocks] the numbers of their sums."""
+        blocks, hidden = self.stack.cell.blocks, self.stack.hidden
+        first = units // hidden * blocks * hidden + units % hidden
+        return first[:, None] + np.arange(blocks) * hidden  # type: ignore[no-any-return]
+
+
+def first_state(stack: Stack) -> int:
+    """The word of the first layer's first h."""
+    return FIRST_INPUT + stack.inputs
+
+
+def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> ResidentPlan | None:
+    """Lays a stack out; None where it does not suit: it has a projection, is too large for shared
+    memory, or has more weights a thread than can be unrolled."""
+    first = first_state(stack) + len(stack.layers) * stack.hidden
+    spare = shared_bytes // WORD_BYTES - first
+    if stack.projected or not schedule.registers or spare < 0:
+        return None
+    groups = _read_groups(stack)
+    tiling = choose(groups, stack, schedule, spare)
+    if tiling is None:
+        return None
+    sums = len(stack.layers) * stack.cell.blocks * stack.hidden
+    terms = count_terms(groups, tiling.shape, sums)
+    classes, places = lay_out(terms, first)
+    moves = units_with(terms, stack)
+    return ResidentPlan(
+        stack,
+        tiling,
+        cut(groups, tiling.shape, sums) if groups else None,
+        classes,
+        places,
+        np.flatnonzero(moves),
+        np.flatnonzero(~moves),
+        first + words_of(classes),
+    )
+
+
+def _read_groups(stack: Stack) -> list[Rows]:
+    """All matrices by their patterns of columns."""
+    cell, hidden, found = stack.cell, stack.hidden, []
+    before = FIRST_INPUT
+    for number, layer in enumerate(stack.layers):
+        start = number * cell.blocks * hidden
+        own = first_state(stack) + number * hidden
+        found += read_rows(layer.w_ih, start + cell.positions(cell.ih_blocks, hidden), before)
+        found += read_rows(layer.w_hh, start + cell.positions(cell.hh_blocks, hidden), own)
+        before = own
+    return [rows for rows in found if rows.sources.size]
+
+
+def _pairs(numbers: np.ndarray) -> np.ndarray:
+    """[n, m] numbers below 2^16 as [n, ceil(m / 2)] i32, the first in the low bits."""
+    even = np.pad(numbers, ((0, 0), (0, numbers.shape[1] % 2))).astype(np.uint32)
+    return (even[:, ::2] | even[:, 1::2] << 16).astype(np.uint32).view(np.int32)
+
+
+def _aligned(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Columns of words side by side, padded to whole entries."""
+    words = np.concatenate([part.astype(np.int32) for part in parts], axis=1)
+    return np.pad(words, ((0, 0), (0, -words.shape[1] % ROWS)))
+
+
+def _by_entry(words: np.ndarray) -> np.ndarray:
+    """[n, entries * 4] -> [entries * n, 4]: the first entries of all, then the second."""
+    entries = words.reshape(words.shape[0], words.shape[1] // ROWS, ROWS)
+    return entries.transpose(1, 0, 2).reshape(-1, ROWS)

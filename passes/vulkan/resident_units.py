@@ -1,0 +1,212 @@
+"""Units of the resident scan: each belongs to one thread, which keeps its states and biases.
+
+A unit's entry of the table: the word of its h, in the upper half its layer; where its states lie
+in the buffers, without the batch entry; the words of its sums, two in an i32. A unit whose rows are
+all pruned rests: its gates are the same in every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rtmobile_iree.passes.kernels.emit import compare, when
+from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.kept import (
+    Load,
+    Registers,
+    Share,
+    halves,
+    high,
+    low,
+    shares,
+)
+from rtmobile_iree.passes.vulkan.products import Place, as_index
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state
+from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.tiling import gate_count
+from torch_mlir import ir
+from torch_mlir.dialects import arith, memref
+
+STATE = 1  # of an entry
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A turn of the loop over steps.
+
+    Attributes:
+        d: its number (index value); layer l is at step d - l.
+        steps: T.
+        y: y and where its rows of the last layer's step begin.
+    """
+
+    d: ir.Value
+    steps: ir.Value
+    y: Place
+
+
+@dataclass(frozen=True)
+class UnitWork:
+    """One unit of a thread.
+
+    Attributes:
+        table: its entry.
+        sums: words of its sums, two in an i32; none for one that rests.
+        fixed: loads of its biases, or of its gates if it rests.
+        own: the word of its h, and its layer in the upper half.
+        states: h where the cell reads it, c; before the first step.
+    """
+
+    share: Share
+    stack: Stack
+    table: Load
+    sums: Sequence[ir.Value]
+    fixed: Sequence[Load]
+    own: ir.Value
+    states: Sequence[ir.Value]
+
+    def read(self) -> list[ir.Value]:
+        """Biases or gates, those that are not kept from memory."""
+        return [load() for load in self.fixed]
+
+    def step(
+        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """The states after a step; h goes to shared memory. `fixed`: what `read` found."""
+        return self.share.run(lambda: self._step(shared, at, fixed, states), states)
+
+    def _step(
+        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        e, cell = self.share.e, self.stack.cell
+        if self.sums:
+            places = halves(self.sums, cell.blocks)
+            pairs = zip(fixed, places, strict=True)
+            sums = [arith.addf(e.load(shared, place), bias) for bias, place in pairs]
+            found = list(cell.step(e, sums, states))
+        else:
+            found = list(cell.rest_step(e, fixed, states))
+        place = low(self.own)
+        if len(self.stack.layers) > 1:
+            is_on = compare("ult", e.sub(at.d, high(self.own)), at.steps)
+            before = states if cell.reads_h else [e.load(shared, place), *states]
+            found = [arith.select(is_on, *pair) for pair in zip(found, before, strict=True)]
+        e.store(found[0], shared, place)
+        return found if cell.reads_h else found[1:]
+
+    def write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> None:
+        """h after a step to y, where its layer is the last one."""
+        self.share.run(lambda: self._write(shared, at, states))
+
+    def _write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> tuple[()]:
+        e, stack, (y, start) = self.share.e, self.stack, at.y
+        place, layers = low(self.own), len(stack.layers)
+        last = e.index(first_state(stack) + (layers - 1) * stack.hidden)
+
+        def store() -> None:
+            h = states[0] if stack.cell.reads_h else e.load(shared, place)
+            e.store(h, y, e.add(start, e.sub(place, last)))
+
+        if layers == 1:
+            store()
+        else:
+            when(compare("uge", place, last), store)
+        return ()
+
+    def finish(
+        self,
+        shared: ir.Value,
+        b: ir.Value,
+        buffers: Sequence[ir.Value],
+        states: Sequence[ir.Value],
+    ) -> None:
+        """Writes the states of batch entry b after the last step."""
+        self.share.run(lambda: self._finish(shared, b, buffers, states))
+
+    def _finish(
+        self,
+        shared: ir.Value,
+        b: ir.Value,
+        buffers: Sequence[ir.Value],
+        states: Sequence[ir.Value],
+    ) -> tuple[()]:
+        e, cells = self.share.e, states[1:] if self.stack.cell.reads_h else states
+        at = _state(self.stack, e, e.lane(self.table(), STATE), b)
+        values = [e.load(shared, low(self.own)), *cells]
+        for value, buffer in zip(values, buffers, strict=True):
+            e.store(value, buffer, at)
+        return ()
+
+
+@dataclass(frozen=True)
+class Loader:
+    """Loads a thread's units before the first step.
+
+    Attributes:
+        table, constants: see `ResidentPlan.arrays`.
+        given: states before the first step.
+        b: batch entry.
+    """
+
+    e: ThreadEmitter
+    plan: ResidentPlan
+    table: ir.Value
+    constants: ir.Value
+    given: Sequence[ir.Value]
+    b: ir.Value
+    shared: ir.Value
+    registers: Registers
+
+    def moving(self) -> list[UnitWork]:
+        """Those that have rows."""
+        first = 0 if self.plan.tiles is None else self.plan.tiles.count * self.plan.tile_entries
+        blocks = self.plan.stack.cell.blocks
+        return self._load(self.plan.moving.size, first, 0, blocks, -(-blocks // 2))
+
+    def resting(self) -> list[UnitWork]:
+        """The others."""
+        plan = self.plan
+        first = 0 if plan.tiles is None else plan.tiles.count * plan.tile_entries
+        moving, blocks = plan.moving.size, plan.stack.cell.blocks
+        return self._load(
+            plan.resting.size, first + moving, moving * blocks, gate_count(plan.stack), 0
+        )
+
+    def _load(
+        self, count: int, entry: int, constant: int, fixed: int, pairs: int
+    ) -> list[UnitWork]:
+        """Units from an entry of the table and a constant on, `fixed` constants each."""
+        return [
+            self._unit(share, entry, [constant + n * count for n in range(fixed)], pairs)
+            for share in shares(self.e, count)
+        ]
+
+    def _unit(self, share: Share, entry: int, constants: Sequence[int], pairs: int) -> UnitWork:
+        e, stack = self.e, self.plan.stack
+        piece = share.piece()
+
+        def load() -> ir.Value:
+            return memref.load(self.table, [e.add(share.piece(), entry)])
+
+        own, start, *sums = e.lanes(load())
+        state = _state(stack, e, start, self.b)
+        states = [e.load(buffer, state) for buffer in self.given]
+        share.run(partial(self._store, states[0], low(own)))
+        loads = [partial(self._constant, piece, at) for at in constants]
+        fixed = [self.registers.keep(1, load) for load in loads]
+        kept = states if stack.cell.reads_h else states[1:]
+        return UnitWork(share, stack, load, sums[:pairs], fixed, own, kept)
+
+    def _store(self, h: ir.Value, place: ir.Value) -> tuple[()]:
+        self.e.store(h, self.shared, place)
+        return ()
+
+    def _constant(self, piece: ir.Value, first: int) -> ir.Value:
+        return self.e.load(self.constants, self.e.add(piece, first))
+
+
+def _state(stack: Stack, e: ThreadEmitter, start: ir.Value, b: ir.Value) -> ir.Value:
+    """Where a unit's states lie, from what its table says."""
+    return e.add(as_index(start), e.mul(b, stack.hidden))

@@ -1,0 +1,154 @@
+"""Which tiles and how many threads a resident scan gets: the least cost of a step.
+
+Costs are in words of shared memory that a shader processor moves meanwhile, about 11 in a ns on an
+Adreno 640 (rtmobile_iree/gpu_cost/models.py). They only have to rank the choices.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.sum_layout import SumClass, lay_out, words_of
+from rtmobile_iree.passes.vulkan.tiles import Lengths, Rows, TileShape, count_terms, measure
+
+from rtmobile_iree.schedule import GpuSchedule
+from rtmobile_iree.values import STORAGE
+
+HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 24, 32), 8
+# weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (Mesa's
+# freedreno_devices.py, instr_cache_size), and a weight takes two or three
+MOST_WEIGHTS = 320
+# registers go to threads in fours, and to pairs of waves of 64 threads (Mesa's ir3,
+# ir3_get_reg_dependent_max_waves); an Adreno's instructions name 48 fours
+WAVE_PAIR, REGISTER_UNIT, MOST_REGISTERS = 128, 4, 192
+# registers that a thread's arithmetic and addresses need beside what it keeps
+WORKING = 28
+# a wave issues an op; ops a weight; a word is read from L2; sums are added up; a turn of cells
+OP_COST, OPS_A_WEIGHT, READ_COST, REDUCE_COST, CELL_COST = 19, 2.5, 1.2, 2300, 1700
+# arithmetic of a weight, what widens it included
+WEIGHT_COST = {"f32": 0.054, "f16": 0.108, "bf16": 0.17, "i8": 0.225}
+WORD_BYTES = 4
+
+
+@dataclass(frozen=True, order=True)
+class Tiling:
+    """A choice; the least one is the best.
+
+    Attributes:
+        cost: of a step.
+        tile_registers, unit_registers: words a thread may keep of its tiles, and of its units'
+            constants.
+    """
+
+    cost: float
+    threads: int
+    shape: TileShape = field(compare=False)
+    tile_registers: int = field(compare=False)
+    unit_registers: int = field(compare=False)
+
+
+@dataclass(frozen=True)
+class _Counts:
+    """What a shape makes of a stack's matrices."""
+
+    stack: Stack
+    shape: TileShape
+    lengths: Lengths
+    classes: Sequence[SumClass]
+    moving: int
+
+    def tiling(self, schedule: GpuSchedule, threads: int) -> Tiling | None:
+        """With so many threads; None where a thread would have too many weights."""
+        shape, cell = self.shape, self.stack.cell
+        tiles, columns = self.lengths.count, self.lengths.columns(shape)
+        turns = -(-tiles // threads)
+        weights = turns * shape.rows * shape.columns
+        if weights > MOST_WEIGHTS:
+            return None
+        resting = len(self.stack.layers) * self.stack.hidden - self.moving
+        moves, rests = -(-self.moving // threads), -(-resting // threads)
+        free = registers_a_thread(schedule.registers, threads) - WORKING
+        free = max(0, free - kept_words(self.stack, moves, rests))
+        # tiles may lack as many as can be read while the products go on, for the units' sake
+        arithmetic = max(
+            columns + tiles * shape.rows,
+            columns * shape.rows * WEIGHT_COST[self.stack.values],
+            weights * OPS_A_WEIGHT * OP_COST,
+        )
+        busy = min(tiles, threads)
+        needed = turns * tile_words(shape, self.stack.values)
+        spared = needed - int(arithmetic / READ_COST / busy) if busy else 0
+        units = moves * cell.blocks + rests * gate_count(self.stack)
+        tile_registers = min(free, max(spared, free - units, 0))
+        read = max(0, needed - tile_registers) * busy
+        unit_read = max(0, units - (free - tile_registers)) * threads
+        cells = max(self.moving * (cell.blocks + 1) + resting, moves * CELL_COST)
+        several = sum(each.words + each.count for each in self.classes if each.terms > 1)
+        cost = (
+            max(arithmetic, read * READ_COST)
+            + (max(several, REDUCE_COST) if several else 0)
+            + max(cells, unit_read * READ_COST)
+        )
+        return Tiling(cost, threads, shape, tile_registers, free - tile_registers)
+
+
+def choose(
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
+) -> Tiling | None:
+    """The best tiling whose terms take no more than `spare` words; None where there is none."""
+    return min(_choices(groups, stack, schedule, spare), default=None)
+
+
+def _choices(
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
+) -> Iterator[Tiling]:
+    longest = max((rows.sources.size for rows in groups), default=1)
+    sums = len(stack.layers) * stack.cell.blocks * stack.hidden
+    lengths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
+    for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in HEIGHTS):
+        terms = count_terms(groups, shape, sums)
+        classes, _ = lay_out(terms, 0)
+        if words_of(classes) > spare:
+            continue
+        moving = int(units_with(terms, stack).sum())
+        counts = _Counts(stack, shape, measure(groups, shape), classes, moving)
+        least, most = min(WAVE_PAIR, schedule.resident_threads), schedule.resident_threads
+        for threads in range(least, most + 1, WAVE_PAIR):
+            found = counts.tiling(schedule, threads)
+            if found:
+                yield found
+
+
+def units_with(terms: np.ndarray, stack: Stack) -> np.ndarray:
+    """[L H] whether any sum of a unit has terms."""
+    by_block = terms.reshape(len(stack.layers), stack.cell.blocks, stack.hidden)
+    return by_block.any(1).ravel()  # type: ignore[no-any-return]
+
+
+def registers_a_thread(registers: int, threads: int) -> int:
+    """Of a workgroup of so many threads."""
+    pairs = -(-threads // WAVE_PAIR)
+    share = registers // (pairs * WAVE_PAIR * REGISTER_UNIT) * REGISTER_UNIT
+    return min(share, MOST_REGISTERS)
+
+
+def tile_words(shape: TileShape, kind: str) -> int:
+    """Words of a tile: its weights, where its inputs and terms lie, i8's scales."""
+    weights = shape.rows * shape.columns * np.dtype(STORAGE[kind]).itemsize // WORD_BYTES
+    scales = shape.rows if kind == "i8" else 0
+    return weights + -(-shape.columns // 2) + -(-shape.rows // 2) + scales
+
+
+def kept_words(stack: Stack, moving: int, resting: int) -> int:
+    """Registers that so many units of a thread take in any case: addresses and states."""
+    cell = stack.cell
+    states = len(stack.sizes) - (not cell.reads_h)
+    return (moving + resting) * (1 + states) + moving * -(-cell.blocks // 2)
+
+
+def gate_count(stack: Stack) -> int:
+    """Constants of a unit at rest."""
+    return stack.cell.rest_gates(np.zeros((stack.cell.blocks, 0))).shape[0]
