@@ -36,7 +36,8 @@ class LowerVulkanPass:
     """Lowers packed ops to dispatches of SPIR-V kernels.
 
     Attributes:
-        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged: see `GpuSchedule`.
+        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged, step_quads,
+        word_bits, time_chunk: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -53,6 +54,9 @@ class LowerVulkanPass:
     quads: int = 2
     vector_tile: int = 4
     staged: bool = False
+    step_quads: int = 2
+    word_bits: int = 0
+    time_chunk: int = 1
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -69,6 +73,9 @@ class LowerVulkanPass:
             self.quads,
             self.vector_tile,
             self.staged,
+            self.step_quads,
+            self.word_bits,
+            self.time_chunk,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

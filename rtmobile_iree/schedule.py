@@ -197,6 +197,10 @@ class GpuSchedule:
         vector_tile: input vectors of a linear layer that share one load of its weights.
         staged: whether a step's workgroup copies its input vectors to shared memory, where they
             fit, before it multiplies.
+        step_quads: `quads` of a step's kernels.
+        word_bits: a step's kernels load weights as four words of at most so many bits, 32 or 64; 0:
+            four weights at once.
+        time_chunk: most steps whose inputs a step's kernel projects at once.
     """
 
     kernel: str = AUTO
@@ -207,6 +211,9 @@ class GpuSchedule:
     quads: int = 2
     vector_tile: int = 4
     staged: bool = False
+    step_quads: int = 2
+    word_bits: int = 0
+    time_chunk: int = 1
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)
@@ -216,9 +223,11 @@ class GpuSchedule:
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
         if self.units < 0:
             raise TargetError(f"schedule: units = {self.units}; use 0 or more")
-        for name in ("unroll", "quads", "vector_tile"):
+        for name in ("unroll", "quads", "vector_tile", "step_quads", "time_chunk"):
             if getattr(self, name) < 1:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
+        if self.word_bits not in (0, 32, 64):
+            raise TargetError(f"schedule: word_bits = {self.word_bits}; use 0, 32 or 64")
 
     def check_threads(self, most: int) -> None:
         """Raises a `TargetError` where a target's workgroups have fewer threads."""
