@@ -38,7 +38,7 @@ class LowerVulkanPass:
 
     Attributes:
         kernel, threads, step_threads, units, unroll, quads, vector_tile, staged, registers,
-        resident_threads: see `GpuSchedule`.
+        resident_threads, step_quads, word_bits, time_chunk: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -57,6 +57,9 @@ class LowerVulkanPass:
     staged: bool = False
     registers: int = 0
     resident_threads: int = 256
+    step_quads: int = 2
+    word_bits: int = 0
+    time_chunk: int = 1
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -75,6 +78,9 @@ class LowerVulkanPass:
             self.staged,
             self.registers,
             self.resident_threads,
+            self.step_quads,
+            self.word_bits,
+            self.time_chunk,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

@@ -200,6 +200,10 @@ class GpuSchedule:
         resident_threads: most threads of a workgroup that keeps its weights.
         staged: whether a step's workgroup copies its input vectors to shared memory, where they
             fit, before it multiplies.
+        step_quads: `quads` of a step's kernels.
+        word_bits: a step's kernels load weights as four words of at most so many bits, 32 or 64; 0:
+            four weights at once.
+        time_chunk: most steps whose inputs a step's kernel projects at once.
     """
 
     kernel: str = AUTO
@@ -212,6 +216,9 @@ class GpuSchedule:
     staged: bool = False
     registers: int = 0
     resident_threads: int = 1024
+    step_quads: int = 2
+    word_bits: int = 0
+    time_chunk: int = 1
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)
@@ -222,9 +229,11 @@ class GpuSchedule:
         for name in ("units", "registers"):
             if getattr(self, name) < 0:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 0 or more")
-        for name in ("unroll", "quads", "vector_tile"):
+        for name in ("unroll", "quads", "vector_tile", "step_quads", "time_chunk"):
             if getattr(self, name) < 1:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
+        if self.word_bits not in (0, 32, 64):
+            raise TargetError(f"schedule: word_bits = {self.word_bits}; use 0, 32 or 64")
 
     def check_threads(self, most: int) -> None:
         """Raises a `TargetError` where a target's workgroups have fewer threads."""

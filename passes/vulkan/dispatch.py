@@ -43,13 +43,27 @@ class PoolBuffers:
         """Read-only buffers, in this order."""
         return array_bindings(self.arrays)
 
+    def with_biases_by_four(self) -> PoolBuffers:
+        """The same, biases in vectors of four."""
+        *others, biases = self.arrays
+        padded = np.pad(biases, (0, -biases.size % 4))
+        return PoolBuffers(self.pool, (*others, padded.reshape(-1, 4)))
+
     def values(self) -> list[ir.Value]:
         """What a dispatch hands over, made at the insertion point."""
         return [constant(array) for array in self.arrays]
 
     def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
         """The same buffers inside the kernel."""
-        return LaneConstants(self.pool.kind, self.pool.quads, self.pool.padded, *buffers)
+        pool = self.pool
+        return LaneConstants(
+            pool.kind,
+            pool.quads,
+            pool.padded,
+            *buffers,
+            word_bits=pool.word_bits,
+            aligned=pool.aligned,
+        )
 
 
 def array_bindings(arrays: Sequence[np.ndarray]) -> list[Binding]:

@@ -70,10 +70,10 @@ class ThreadEmitter(Emitter):
         """All threads of the workgroup arrive, and see what any of them wrote to shared memory."""
         ir.Operation.create("gpu.barrier")
 
-    def shared(self, elements: int) -> ir.Value:
-        """f32 memory of the workgroup, a flat memref."""
+    def shared(self, elements: int, length: int = 1) -> ir.Value:
+        """Memory of the workgroup, a flat memref of f32 or of vectors of so many."""
         space = ir.Attribute.parse(SHARED)
-        kind = ir.MemRefType.get([elements], self.f32, memory_space=space)
+        kind = ir.MemRefType.get([elements], self.vector_type(length), memory_space=space)
         return memref.alloc(kind, [], [])
 
     def for_own(self, count: ir.Value | int, body: Callable[[ir.Value], None]) -> None:

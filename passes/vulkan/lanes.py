@@ -4,7 +4,7 @@ A panel is lanes side by side; the threads of neighbouring lanes load neighbouri
 weights and the same column numbers. More rows a lane share the loads of its column numbers and
 inputs, and leave fewer lanes to share out. Constants of a kernel, shared by its matrices:
 
-- `weights`: four weights of a column an element, see `values`;
+- `weights`: four or more weights of a column an element, see `values`;
 - `index` i32: kept columns;
 - `table` vector<4xi32>, a few entries a lane: (first column, columns, first weights, elements from
   one column to the next); where its rows go, four an entry, -1 for padding; for i8 the bits of the
@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike
-from rtmobile_iree.passes.vulkan.values import ROWS, stored_vectors
+from rtmobile_iree.passes.vulkan.values import ROWS, rows_a_load, stored_vectors
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
@@ -46,7 +46,7 @@ class Lanes:
 
 @dataclass(frozen=True)
 class LaneConstants:
-    """The constants inside a kernel, as memrefs; `kind`, `quads`, `padded`: see `LanePool`."""
+    """The constants inside a kernel, as memrefs; the rest: see `LanePool`."""
 
     kind: str
     quads: int
@@ -55,6 +55,13 @@ class LaneConstants:
     index: ir.Value
     table: ir.Value
     biases: ir.Value
+    word_bits: int = 0
+    aligned: bool = False
+
+    @property
+    def loads(self) -> int:
+        """Elements of weights that a lane has of a column."""
+        return self.quads * ROWS // rows_a_load(self.kind, self.word_bits)
 
 
 @dataclass
@@ -65,11 +72,15 @@ class LanePool:
         kind: the type of all values.
         quads: a lane has four times as many rows.
         padded: whether some lanes have fewer.
+        word_bits: of the words that elements of weights are made of; see `values`.
+        aligned: whether the results of every four rows go to an aligned four, or are all padding.
     """
 
     kind: str
     quads: int = 1
     padded: bool = False
+    word_bits: int = 0
+    aligned: bool = True
     _values: list[np.ndarray] = field(default_factory=list)
     _index: list[np.ndarray] = field(default_factory=list)
     _table: list[Entry] = field(default_factory=list)
@@ -85,24 +96,31 @@ class LanePool:
             positions: [M] where each row's result goes.
             is_complete: rows that are not stored get lanes without columns, which write zeros.
         """
-        (lanes,) = self.add_parts(packed, positions, np.zeros_like(positions), 1)
-        if is_complete:
-            absent = positions[np.setdiff1d(np.arange(packed.shape[0]), packed.reorder)]
-            none = np.zeros((0, absent.size), STORAGE[self.kind])
-            self._add_rows((0, 0), none, absent, np.ones(absent.size, np.float32))
-        return Lanes(lanes.start, self._lanes - lanes.start, lanes.inputs)
+        (lanes,) = self.add_parts(
+            packed, positions, np.zeros_like(positions), 1, is_complete=is_complete
+        )
+        return lanes
 
     def add_parts(
-        self, packed: PackedMatrix, positions: np.ndarray, owners: np.ndarray, count: int
+        self,
+        packed: PackedMatrix,
+        positions: np.ndarray,
+        owners: np.ndarray,
+        count: int,
+        *,
+        is_complete: bool = False,
     ) -> list[Lanes]:
         """Lays a matrix out in `count` parts; `owners` [M]: which part has each row."""
         first = sum(array.size for array in self._index)
         self._index.append(packed.column_index.astype(np.int32))
         found, all_panels = [], panels(packed)
+        absent = np.setdiff1d(np.arange(packed.shape[0]), packed.reorder)
         for part in range(count):
             start = self._lanes
             for panel in all_panels:
                 self._add_panel(packed, panel, first, positions, owners == part)
+            if is_complete:
+                self._add_absent(positions[absent[owners[absent] == part]])
             found.append(Lanes(start, self._lanes - start, packed.shape[1]))
         return found
 
@@ -120,9 +138,10 @@ class LanePool:
 
     def arrays(self) -> list[np.ndarray]:
         """weights, index [.], table [., 4], biases [.]; none is empty, as no buffer may be."""
-        stored = _joined(self._values, STORAGE[self.kind]).reshape(-1, ROWS)
+        rows = rows_a_load(self.kind, self.word_bits)
+        stored = _joined(self._values, STORAGE[self.kind], rows).reshape(-1, rows)
         return [
-            stored_vectors(self.kind, stored),
+            stored_vectors(self.kind, stored, self.word_bits),
             _joined(self._index, np.int32),
             _joined([np.array(self._table)], np.int32).reshape(-1, ROWS),
             _joined(self._biases, np.float32),
@@ -150,6 +169,10 @@ class LanePool:
         columns = (first + panel.column_start, panel.columns)
         self._add_rows(columns, values[:, own], positions[rows[own]], scales[own])
 
+    def _add_absent(self, positions: np.ndarray) -> None:
+        none = np.zeros((0, positions.size), STORAGE[self.kind])
+        self._add_rows((0, 0), none, positions, np.ones(positions.size, np.float32))
+
     def _add_rows(
         self,
         columns: tuple[int, int],
@@ -162,13 +185,15 @@ class LanePool:
         missing = -positions.size % (quads * ROWS)
         self.padded |= missing > 0
         places = np.pad(positions, (0, missing), constant_values=PADDING)
+        self.aligned &= _is_aligned(places.reshape(-1, ROWS))
         bits = np.pad(scales, (0, missing)).astype(np.float32).view(np.int32)
         self._values.append(np.pad(values, ((0, 0), (0, missing))))
-        elements = places.size // ROWS
-        for first in range(0, elements, quads):
-            rows = slice(first * ROWS, (first + quads) * ROWS)
+        a_load = rows_a_load(self.kind, self.word_bits)
+        elements = places.size // a_load
+        for first in range(0, places.size, quads * ROWS):
+            rows = slice(first, first + quads * ROWS)
             lists = (places[rows], bits[rows]) if self.kind == "i8" else (places[rows],)
-            self._table.append((*columns, self._elements + first, elements))
+            self._table.append((*columns, self._elements + first // a_load, elements))
             self._table += [tuple(e) for each in lists for e in each.reshape(-1, ROWS).tolist()]
         self._elements += columns[1] * elements
 
@@ -176,6 +201,12 @@ class LanePool:
 def entries_a_lane(kind: str, quads: int) -> int:
     """Entries of the table: i8 has scales."""
     return 1 + quads * (2 if kind == "i8" else 1)
+
+
+def _is_aligned(places: np.ndarray) -> bool:
+    """Whether fours [n, 4] are aligned ranges, or padding altogether."""
+    ranges = (places[:, :1] % ROWS == 0) & (places == places[:, :1] + np.arange(ROWS))
+    return bool((ranges | (places == PADDING)).all(1).all())
 
 
 def fitting_quads(matrices: Sequence[PackedMatrix], most: int) -> int:
@@ -196,7 +227,7 @@ def _padding(matrices: Sequence[PackedMatrix], quads: int) -> float:
     return padded / stored - 1 if stored else 0.0
 
 
-def _joined(parts: Sequence[np.ndarray], kind: DTypeLike) -> np.ndarray:
-    """One flat array; a vector of zeros where there would be nothing."""
+def _joined(parts: Sequence[np.ndarray], kind: DTypeLike, least: int = ROWS) -> np.ndarray:
+    """One flat array; `least` zeros where there would be nothing."""
     flat = np.concatenate([np.zeros(0, kind), *(part.ravel() for part in parts)]).astype(kind)
-    return flat if flat.size else np.zeros(ROWS, kind)
+    return flat if flat.size else np.zeros(least, kind)

@@ -1,41 +1,51 @@
 """One step of every layer a dispatch: for models whose state does not fit into shared memory.
 
-Dispatch d runs layer l's step t = d - l, for all layers at once: what a layer reads of the layer
-below was written by the dispatch before. L layers and T steps take L + T - 1 dispatches.
+Dispatch d runs step t = d - l C of layer l, for all layers at once. Inputs are projected for C =
+min(T, K) steps at a time, as many as a layer is behind the one below: their weights are read once
+a chunk. L layers and T steps take T + (L - 1) C dispatches.
 
-    sums = biases;  workgroup (group, layer, batch entry):              # shared memory
-    sums += W_ih x         # x[t], or the h of the layer below
-    sums += W_hh h         # rows of the group's units, a thread a lane of four
-    h', c = cell(sums, h, c)
+    workgroup (group, layer, batch entry):
+        if t % C == 0:  projected[0 .. C] = biases + W_ih x[t .. t + C]    # or h of the layer below
+        sums = W_hh h[t - 1]                                            # in shared memory
+        h[t], c = cell(projected[t % C] + sums, h[t - 1], c)
 
 A group is a range of units and owns all rows of their gates, so that groups need nothing of each
-other. h alternates between two slots of a buffer. Where the layer has a projection, units go to a
-buffer, and a second kernel, one more dispatch a step, computes h' = W_hr units.
+other; a thread sums a lane of rows. What is projected for later steps goes through a buffer; step
+t's own part through shared memory, which is what a barrier orders. h of the last C + 1 steps is in
+a ring of slots. Where the layer has a projection, units go to a buffer, and a second kernel, one
+more dispatch a step, computes h = W_hr units.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from rtmobile_iree.passes.kernels.emit import compare
+from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants
-from rtmobile_iree.passes.vulkan.products import Place, as_index, lane_sums, write_lane
-from rtmobile_iree.passes.vulkan.step_plan import ENTRIES, StepPlan, widest
+from rtmobile_iree.passes.vulkan.products import (
+    Place,
+    Write,
+    as_index,
+    lane_sums,
+    write_lane,
+    write_quads,
+)
+from rtmobile_iree.passes.vulkan.step_plan import ENTRIES, StepPlan
 from rtmobile_iree.passes.vulkan.step_state import (
     Output,
     StepBuffers,
     Turn,
     place_of,
     place_of_h,
+    place_of_x,
     turn,
 )
+from rtmobile_iree.passes.vulkan.step_units import Sums, StepUnits
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
-
-# a vector, where it is read if the condition (i1) holds, and its length
-Source = tuple[ir.Value, Place, int]
 
 
 @dataclass(frozen=True)
@@ -52,108 +62,79 @@ class StepKernel:
     def body(self) -> None:
         """The whole kernel."""
         e, plan = self.emit, self.plan
-        own = turn(e, plan.stack.batch, self.steps, self.number)
+        own = turn(e, plan, self.steps, self.number)
         group = e.workgroup(0)
         at = e.mul(e.add(e.mul(own.layer, plan.groups), group), ENTRIES)
         lanes, others = (self._entry(e.add(at, plan.table + i)) for i in range(ENTRIES))
         row, below, biases, _ = others
-        h, h_below = (
-            (self.buffers.h, place_of_h(e, plan, *place))
-            for place in ((row, own, own.old), (below, own, own.new))
-        )
-        sources = self._sources(own, h_below)
-        recurrent: Source = (own.is_on, h, plan.stack.outputs)
-        sums = e.shared(2 * plan.sums)
-        if plan.staged:
-            sources, recurrent = self._staged(own, sources, recurrent)
-        e.for_own(plan.sums, lambda i: self._start(sums, biases, i))
+        length = 4 if plan.by_four else 1
+        shared = e.shared(2 * plan.sums // length, length)
+        step = arith.remui(own.t, own.chunk)
+        starts = compare("eq", step, e.index(0))
+        sums = Sums(e, plan, shared, self.buffers.projected, self._first(own, group), biases, step)
+        self._project(own, lanes[:2], below, sums, arith.andi(own.is_on, starts))
+        h: Place = (self.buffers.vectors, place_of_h(e, plan, row, own, own.old))
+        self._multiply(own.is_on, lanes[2:], [h], [sums.put_recurrent])
         e.barrier()
-        for source in sources:
-            self._multiply(lanes[:2], source, sums, 0)
-        self._multiply(lanes[2:], recurrent, sums, plan.sums)
-        e.barrier()
-        first = e.mul(group, plan.units)
-        count = e.min(e.sub(e.index(plan.stack.hidden), first), e.index(plan.units))
         output = Output(e, plan, self.buffers, own, row)
-        e.for_own(
-            self._only(own.is_on, count),
-            lambda i: self._unit(output, h, sums, i, e.add(first, i)),
-        )
+        cells = place_of(e, plan, row, own, plan.stack.hidden)
+        first = e.mul(group, plan.units)
+        StepUnits(e, plan, self.constants, self.buffers, sums, output, h, cells).run(first, starts)
 
     def _entry(self, at: ir.Value) -> list[ir.Value]:
         loaded = memref.load(self.constants.table, [at])
         return [as_index(value) for value in self.emit.lanes(loaded)]
 
-    def _only(self, condition: ir.Value, count: ir.Value) -> ir.Value:
-        return arith.select(condition, count, self.emit.index(0))
-
-    def _sources(self, own: Turn, below: Place) -> list[Source]:
-        """Where x is: in its buffer for the first layer, else the h of the layer below."""
+    def _first(self, own: Turn, group: ir.Value) -> ir.Value:
+        """Where the projected sums of this layer, entry and group begin, of the first step."""
         e, plan = self.emit, self.plan
-        at = e.add(e.mul(own.t, plan.stack.batch), own.entry)
-        x: Place = (self.buffers.x, e.mul(at, plan.stack.inputs))
-        is_first = compare("eq", own.layer, e.index(0))
-        first = (arith.andi(own.is_on, is_first), x, plan.stack.inputs)
-        if len(plan.stack.layers) == 1:
-            return [first]
-        is_other = arith.andi(own.is_on, compare("ne", own.layer, e.index(0)))
-        return [first, (is_other, below, plan.stack.outputs)]
+        entry = e.add(e.mul(own.layer, plan.chunk * plan.stack.batch), own.entry)
+        return e.mul(e.add(e.mul(entry, plan.groups), group), plan.sums)
 
-    def _staged(
-        self, own: Turn, sources: Sequence[Source], recurrent: Source
-    ) -> tuple[list[Source], Source]:
-        """The same vectors in shared memory."""
-        e, stack = self.emit, self.plan.stack
-        longest = widest(stack)
-        space, start = e.shared(longest + stack.outputs), e.index(longest)
-        for condition, (source, at), length in sources:
-            self._copy(condition, length, (source, at), (space, e.index(0)))
-        self._copy(own.is_on, stack.outputs, recurrent[1], (space, start))
-        x: Source = (own.is_on, (space, e.index(0)), longest)
-        return [x], (own.is_on, (space, start), stack.outputs)
+    def _project(
+        self, own: Turn, lanes: Sequence[ir.Value], below: ir.Value, sums: Sums, starts: ir.Value
+    ) -> None:
+        """The inputs of the chunk's steps: all at once, but one alone."""
+        e, chunk = self.emit, self.plan.chunk
+        left = e.min(e.sub(self.steps, own.t), own.chunk)
+        last = e.sub(left, e.index(1))
 
-    def _copy(self, condition: ir.Value, length: int, source: Place, target: Place) -> None:
-        e = self.emit
+        def x(later: int) -> Place:
+            at = e.min(e.index(later), last)
+            return self.buffers.vectors, place_of_x(e, self.plan, below, own, at)
 
-        def one(i: ir.Value) -> None:
-            e.store(e.load(source[0], e.add(source[1], i)), target[0], e.add(target[1], i))
-
-        e.for_own(self._only(condition, e.index(length)), one)
-
-    def _start(self, sums: ir.Value, biases: ir.Value, i: ir.Value) -> None:
-        e = self.emit
-        e.store(e.load(self.constants.biases, e.add(biases, i)), sums, i)
-        e.store(e.scalar(0.0), sums, e.add(i, self.plan.sums))
+        is_one = compare("eq", left, e.index(1))
+        alone = starts if chunk == 1 else arith.andi(starts, is_one)
+        biases = partial(sums.four_biases, self.constants)
+        self._multiply(alone, lanes, [x(0)], [sums.put_own], biases)
+        if chunk > 1:
+            several = arith.andi(starts, compare("ne", left, e.index(1)))
+            puts = [sums.put_own, *(partial(sums.put_later, later) for later in range(1, chunk))]
+            self._multiply(several, lanes, [x(later) for later in range(chunk)], puts, biases)
 
     def _multiply(
-        self, lanes: Sequence[ir.Value], source: Source, sums: ir.Value, start: int
+        self,
+        condition: ir.Value,
+        lanes: Sequence[ir.Value],
+        vectors: list[Place],
+        puts: Sequence[Write],
+        biases: Callable[[ir.Value], ir.Value] | None = None,
     ) -> None:
-        """Adds a product to the sums from `start` on; `lanes`: the first one, how many."""
-        e, (first, count) = self.emit, lanes
-        condition, vector, _ = source
+        """Products of a matrix with some vectors, plus biases.
 
-        def add(row: ir.Value, value: ir.Value) -> None:
-            at = e.add(row, start)
-            e.store(arith.addf(e.load(sums, at), value), sums, at)
+        Args:
+            lanes: the first one, how many.
+            puts: where each vector's sums go.
+            biases: vector<4xf32> of the rows of vector<4xi32>.
+        """
+        e, (first, count) = self.emit, lanes
+        write = write_quads if self.plan.by_four else write_lane
 
         def one(i: ir.Value) -> None:
-            (total,), rows = lane_sums(e, self.constants, e.add(first, i), [vector])
-            write_lane(e, self.constants, total, rows, add)
+            totals, rows = lane_sums(e, self.constants, e.add(first, i), vectors)
+            starts = [biases(row) for row in rows] if biases else []
+            for sums, put in zip(totals, puts, strict=True):
+                total = [arith.addf(*pair) for pair in zip(sums, starts, strict=True)] if biases else sums
+                write(e, self.constants, total, rows, put)
 
-        e.for_own(self._only(condition, count), one)
-
-    def _unit(self, output: Output, h: Place, sums: ir.Value, i: ir.Value, u: ir.Value) -> None:
-        """The cell of unit u, the i-th of its group."""
-        e, plan, buffers = self.emit, self.plan, self.buffers
-        at = [e.add(i, block * plan.units) for block in range(plan.stack.cell.blocks)]
-        both = [(e.load(sums, a), e.load(sums, e.add(a, plan.sums))) for a in at]
-        place = e.add(place_of(e, plan, output.row, output.own, plan.stack.hidden), u)
-        states = [e.load(h[0], e.add(h[1], u))] if plan.stack.cell.reads_h else []
-        states += [e.load(buffer, place) for buffer in buffers.cells]
-        h_next, *others = plan.stack.cell.step(e, [arith.addf(*pair) for pair in both], states)
-        for buffer, value in zip(buffers.cells, others, strict=True):
-            e.store(value, buffer, place)
-        if buffers.units is None:
-            output.write(u, h_next)
-        else:
-            e.store(h_next, buffers.units, place)
+        e.for_own(arith.select(condition, count, e.index(0)), one)

@@ -8,13 +8,13 @@ from functools import partial
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, entries_a_lane
-from rtmobile_iree.passes.vulkan.values import wide
+from rtmobile_iree.passes.vulkan.values import wide, wide_words
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
 # memref and offset of a vector
 Place = tuple[ir.Value, ir.Value]
-# position (index value) and f32
+# position (index value) and f32, or four of them
 Write = Callable[[ir.Value, ir.Value], None]
 
 
@@ -37,8 +37,9 @@ def lane_sums(
     def add(k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
         place = as_index(memref.load(constants.index, [e.add(column, k)]))
         first = arith.addi(weight, arith.muli(k, stride))
-        stored = [memref.load(constants.weights, [e.add(first, q)]) for q in range(quads)]
-        weights = [wide(e, constants.kind, each) for each in stored]
+        loads = range(constants.loads)
+        stored = [memref.load(constants.weights, [e.add(first, number)]) for number in loads]
+        weights = [vec for each in stored for vec in _wide(e, constants, each)]
         values = [e.broadcast4(e.load(x, e.add(start, place))) for x, start in vectors]
         pairs = [(w, x) for x in values for w in weights]
         return [e.fma(*pair, total) for pair, total in zip(pairs, totals, strict=True)]
@@ -60,6 +61,13 @@ def lane_sums(
     return [totals[i : i + quads] for i in range(0, len(totals), quads)], rows
 
 
+def _wide(e: ThreadEmitter, constants: LaneConstants, stored: ir.Value) -> list[ir.Value]:
+    """The vector<4xf32> of an element of weights."""
+    if constants.word_bits:
+        return wide_words(e, constants.kind, stored)
+    return [wide(e, constants.kind, stored)]
+
+
 def write_lane(
     e: ThreadEmitter,
     constants: LaneConstants,
@@ -76,6 +84,23 @@ def write_lane(
             continue
         is_there = compare("sge", row, arith.constant(row.type, 0))
         when(is_there, partial(write, as_index(row), value))
+
+
+def write_quads(
+    e: ThreadEmitter,
+    constants: LaneConstants,
+    sums: Sequence[ir.Value],
+    rows: Sequence[ir.Value],
+    write: Write,
+) -> None:
+    """write(position of the first, four sums) for fours that are aligned, but those of padding."""
+    for value, row in zip(sums, rows, strict=True):
+        first = e.lane(row, 0)
+        if not constants.padded:
+            write(as_index(first), value)
+            continue
+        is_there = compare("sge", first, arith.constant(first.type, 0))
+        when(is_there, partial(write, as_index(first), value))
 
 
 def as_index(value: ir.Value) -> ir.Value:

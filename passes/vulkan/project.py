@@ -60,7 +60,7 @@ class ProjectKernel:
         """The whole kernel."""
         e, plan, units = self.emit, self.plan, self.buffers.units
         assert units is not None
-        own = turn(e, plan.stack.batch, self.steps, self.number)
+        own = turn(e, plan, self.steps, self.number)
         entry = memref.load(self.constants.table, [e.add(own.layer, self.project.table)])
         first, count, row, _ = (as_index(value) for value in e.lanes(entry))
         lane = e.add(e.mul(e.workgroup(0), e.workgroup_size), e.thread())

@@ -1,9 +1,9 @@
 """The calls around the kernels of one step: a loop over dispatches, in the module's function.
 
-    h = [given; given];  y = empty
-    for d in T + L - 1:
-        h, cells, y = step(d, x, h, cells, y)              # in place
-        h, y = project(d, units, h, y)                     # where there is a projection
+    vectors = h [K + 1, rows, B, P], the first slot given, and x [T, B, I];  y = empty
+    for d in T + (L - 1) min(T, K):
+        vectors, y, cells = step(d, vectors, y, cells)         # in place
+        vectors, y = project(d, units, vectors, y)             # where there is a projection
     states = h[slot of T]
 
 The loop is cut into runs of so many dispatches, halved until nothing is left: IREE records a run as
@@ -14,8 +14,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
 from rtmobile_iree.passes.packed_ops import stack_inputs, stack_results
 from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.step_plan import StepSizes
 from torch_mlir import ir
 from torch_mlir.dialects import arith, scf
 
@@ -33,35 +35,51 @@ def longest_run(stacks: int) -> int:
     return 1 << max(0, min(MOST_HALVINGS, LOOPS // stacks - 1))
 
 
-def emit_loop(stack: Stack, run: int, call: Call) -> list[ir.Value]:
+def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir.Value]:
     """Emits it at the insertion point; returns y and the states after the last step.
 
     Args:
         run: see `longest_run`.
-        call: emits the dispatches of one d. What they change is h [2 rows, B, P], y [T, B, P], the
-            units [rows, B, H] where there is a projection, and the cells.
+        call: emits the dispatches of one d. What they change is the vectors, y [T, B, P], the
+            units [rows, B, H] where there is a projection, the sums of a chunk where it has several
+            steps, and the cells.
     """
     steps, results = stack_results(stack.chain)
-    _, given, *cells = stack_inputs(stack.chain)
+    x, given, *cells = stack_inputs(stack.chain)
     y_type, dims = results[0]
-    h = _empty([2 * stack.rows, stack.batch, stack.outputs])
-    for slot in (0, 1):
-        h = _update(h, given, _index(slot * stack.rows))
-    state: Carried = [(h, []), (_empty(y_type.shape, dims), dims)]
-    if stack.projected:
-        state.append((_empty([stack.rows, stack.batch, stack.hidden]), []))
+    chunk = arith.minui(steps, _index(buffers.chunk))
+    state: Carried = [_vectors(buffers, steps, x, given), (_empty(y_type.shape, dims), dims)]
+    for size in (buffers.units, buffers.projected):
+        state += [(_empty([size]), [])] if size else []
     state += [(cell, []) for cell in cells]
-    count = arith.addi(steps, _index(len(stack.layers) - 1))
+    delay = arith.muli(chunk, _index(len(stack.layers) - 1))
+    count = arith.addi(steps, delay)
     done, size = _index(0), run
     while size:
         left = arith.remui(arith.subi(count, done), _index(size))
         end = arith.subi(count, left)
         state = _runs((done, end, size), steps, state, call)
         done, size = end, size // 2
-    slot = arith.muli(arith.remui(steps, _index(2)), _index(stack.rows))
-    (h, _), (y, _), *others = state
+    slot = arith.remui(steps, arith.addi(chunk, _index(1)))
+    at = arith.muli(slot, _index(buffers.slot))
+    (vectors, dims_of_vectors), (y, _), *others = state
     last = [value for value, _ in others][len(others) - len(cells) :]
-    return [y, _slice(h, slot, given.type), *last]
+    h = _reshape(_slice((vectors, dims_of_vectors), at, buffers.slot), given.type)
+    return [y, h, *last]
+
+
+def _vectors(
+    buffers: StepSizes, steps: ir.Value, x: ir.Value, given: ir.Value
+) -> tuple[ir.Value, Sequence[ir.Value]]:
+    """h, with the states given in its first slot, and x behind it."""
+    x_size = arith.muli(steps, _index(buffers.x))
+    length = arith.addi(x_size, _index(buffers.h))
+    dynamic = ir.ShapedType.get_dynamic_size()
+    whole: Carried = [(_empty([dynamic], [length]), [length])]
+    flat_h = _reshape(given, _flat(buffers.slot))
+    flat_x = _reshape(x, _flat(dynamic), dynamic_dims(x), [x_size])
+    value = _update(whole[0], (flat_h, []), _index(0))
+    return _update((value, [length]), (flat_x, [x_size]), _index(buffers.h)), [length]
 
 
 def _runs(
@@ -91,24 +109,45 @@ def _empty(shape: Sequence[int], dims: Sequence[ir.Value] = ()) -> ir.Value:
     return ir.Operation.create("flow.tensor.empty", results=[kind], operands=list(dims)).result
 
 
-def _update(target: ir.Value, part: ir.Value, row: ir.Value) -> ir.Value:
-    """The target with a part of it replaced, from a row on."""
-    start = [row, _index(0), _index(0)]
+def _flat(size: int) -> ir.Type:
+    return ir.RankedTensorType.get([size], ir.F32Type.get())
+
+
+def _reshape(
+    source: ir.Value,
+    kind: ir.Type,
+    dims: Sequence[ir.Value] = (),
+    result_dims: Sequence[ir.Value] = (),
+) -> ir.Value:
     return ir.Operation.create(
-        "flow.tensor.update",
-        results=[target.type],
-        operands=[target, *start, part],
-        attributes=_segments(1, 0, 3, 1, 0),
+        "flow.tensor.reshape",
+        results=[kind],
+        operands=[source, *dims, *result_dims],
+        attributes=_segments(1, len(dims), len(result_dims)),
     ).result
 
 
-def _slice(source: ir.Value, row: ir.Value, kind: ir.Type) -> ir.Value:
-    """Rows of a static type's size, from a row on."""
-    start = [row, _index(0), _index(0)]
-    lengths = [_index(size) for size in ir.RankedTensorType(kind).shape]
+# a flat tensor, and the value of its size where that is dynamic
+Flat = tuple[ir.Value, Sequence[ir.Value]]
+
+
+def _update(target: Flat, part: Flat, start: ir.Value) -> ir.Value:
+    """The target with a part of it replaced."""
+    (value, dims), (update, update_dims) = target, part
+    return ir.Operation.create(
+        "flow.tensor.update",
+        results=[value.type],
+        operands=[value, *dims, start, update, *update_dims],
+        attributes=_segments(1, len(dims), 1, 1, len(update_dims)),
+    ).result
+
+
+def _slice(source: Flat, start: ir.Value, size: int) -> ir.Value:
+    """So many elements."""
+    value, dims = source
     return ir.Operation.create(
         "flow.tensor.slice",
-        results=[kind],
-        operands=[source, *start, *lengths],
-        attributes=_segments(1, 0, 3, 3, 0),
+        results=[_flat(size)],
+        operands=[value, *dims, start, _index(size)],
+        attributes=_segments(1, len(dims), 1, 1, 0),
     ).result

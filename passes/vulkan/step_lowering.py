@@ -14,9 +14,9 @@ from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.step_loop import Carried, emit_loop
-from rtmobile_iree.passes.vulkan.step_plan import StepPlan, filling_units, plan_steps
+from rtmobile_iree.passes.vulkan.step_plan import StepPlan, filling_units, plan_steps, sizes
 from rtmobile_iree.passes.vulkan.step_state import StepBuffers
-from rtmobile_iree.passes.vulkan.values import ROWS
+from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 from torch_mlir import ir
 
 from rtmobile_iree.schedule import GpuSchedule
@@ -45,32 +45,34 @@ class StepLowering:
     def run(self) -> None:
         """Replaces the stack's ops."""
         stack, schedule = self.stack, self.schedule
-        quads = fitting_quads(stack.matrices, schedule.quads)
-        pool = LanePool(stack.values, quads)
+        quads = fitting_quads(stack.matrices, schedule.step_quads)
+        words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
+        pool = LanePool(stack.values, quads, word_bits=words)
         rows = pool.quads * ROWS * schedule.step_threads
         units = schedule.units or filling_units(stack, rows, self.shared_bytes)
-        plan = plan_steps(pool, stack, units, schedule.staged, self.shared_bytes)
+        plan = plan_steps(pool, stack, units, schedule.time_chunk, self.shared_bytes)
         constants, others = pool_buffers(pool), None
+        if plan.by_four:
+            constants = constants.with_biases_by_four()
         self._define_step(plan, constants)
         if stack.projected:
-            pool = LanePool(stack.values, quads)
+            pool = LanePool(stack.values, quads, word_bits=words)
             project = plan_project(pool, stack.layers)
             others = pool_buffers(pool)
             self._define_project(plan, project, others)
         with ir.InsertionPoint(stack.chain[-1]):
-            x = stack_inputs(stack.chain)[0]
-            fixed = [x, *constants.values()]
+            fixed = constants.values()
             fixed_others = others.values() if others else []
 
             def call(d: ir.Value, steps: ir.Value, changed: Carried) -> Carried:
                 results = self._call("step", (d, steps), fixed, changed)
                 if not fixed_others:
                     return results
-                h, y, units, *cells = results
+                vectors, y, units, *cells = results
                 read = [units[0], *fixed_others]
-                return [*self._call("project", (d, steps), read, [h, y]), units, *cells]
+                return [*self._call("project", (d, steps), read, [vectors, y]), units, *cells]
 
-            results = emit_loop(stack, self.longest_run, call)
+            results = emit_loop(stack, sizes(plan), self.longest_run, call)
         replace_chain(stack.chain, results)
 
     def _call(
@@ -89,29 +91,26 @@ class StepLowering:
         stack = self.stack
         work = max(plan.lanes, plan.units)
         e = self._emitter(work)
-        bindings = [
-            Binding(e.f32, stack.batch * stack.inputs, 0, True),
-            *constants.bindings(),
-            *self._changed(),
-        ]
+        bindings = [*constants.bindings(), *self._changed(plan)]
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
-            inside = constants.inside(bound[1 : 1 + constants.count])
-            h, y, *others = bound[1 + constants.count :]
+            inside = constants.inside(bound[: constants.count])
+            vectors, y, *others = bound[constants.count :]
             units = others.pop(0) if stack.projected else None
-            own = StepBuffers(bound[0], h, y, others, units)
+            projected = others.pop(0) if plan.chunk > 1 else None
+            own = StepBuffers(vectors, y, others, units, projected)
             StepKernel(e, plan, inside, own, steps, d).body()
 
         self._define("step", e, bindings, body, plan.groups)
 
     def _define_project(self, plan: StepPlan, project: ProjectPlan, constants: PoolBuffers) -> None:
         e = self._emitter(project.lanes)
-        h, y, units, *_ = self._changed()
-        bindings = [replace(units, read_only=True), *constants.bindings(), h, y]
+        vectors, y, units, *_ = self._changed(plan)
+        bindings = [replace(units, read_only=True), *constants.bindings(), vectors, y]
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
-            units, *inner, h, y = bound
-            own = StepBuffers(units, h, y, (), units)
+            units, *inner, vectors, y = bound
+            own = StepBuffers(vectors, y, (), units)
             ProjectKernel(e, plan, project, constants.inside(inner), own, steps, d).body()
 
         self._define("project", e, bindings, body, -(-project.lanes // e.workgroup_size))
@@ -131,13 +130,17 @@ class StepLowering:
     def _emitter(self, work: int) -> ThreadEmitter:
         return replace(self.emit, workgroup_size=workgroup_size(work, self.schedule.step_threads))
 
-    def _changed(self) -> list[Binding]:
-        """What kernels change in place: h, y, units where there is a projection, cells."""
-        stack, f32 = self.stack, self.emit.f32
-        sizes = [stack.rows * stack.batch * size for size in stack.sizes[1:]]
-        units = [stack.rows * stack.batch * stack.hidden] if stack.projected else []
+    def _changed(self, plan: StepPlan) -> list[Binding]:
+        """What kernels change in place: vectors, y, units where there is a projection, sums of a
+        chunk where it has several steps, cells."""
+        stack, f32, of = self.stack, self.emit.f32, sizes(plan)
+        cells = [stack.rows * stack.batch * size for size in stack.sizes[1:]]
+        length = ROWS if plan.by_four else 1
+        projected = Binding(self.emit.vector_type(length), 0, of.projected // length, False)
         return [
-            Binding(f32, 0, 2 * stack.rows * stack.batch * stack.outputs, False),
+            Binding(f32, of.x, of.h, False),
             Binding(f32, stack.batch * stack.outputs, 0, False),
-            *(Binding(f32, 0, size, False) for size in (*units, *sizes)),
+            *([Binding(f32, 0, of.units, False)] if of.units else []),
+            *([projected] if of.projected else []),
+            *(Binding(f32, 0, size, False) for size in cells),
         ]

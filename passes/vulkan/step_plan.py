@@ -8,6 +8,7 @@ import numpy as np
 from rtmobile_iree.passes.kernels.cells import Layer
 from rtmobile_iree.passes.vulkan.lanes import LanePool
 from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.values import ROWS
 
 from rtmobile_iree.errors import TargetError
 
@@ -25,7 +26,8 @@ class StepPlan:
         table: offset in the table of two entries for each layer and group: (first lane and lanes
             of W_ih, the same of W_hh), (row of its state, of the layer below, biases, 0).
         lanes: most of a group and matrix.
-        staged: whether a workgroup copies its input vectors to shared memory first.
+        chunk: K, most steps whose inputs are projected at once.
+        by_four: whether four units' sums lie side by side, and go in and out at once.
     """
 
     stack: Stack
@@ -33,22 +35,63 @@ class StepPlan:
     groups: int
     table: int
     lanes: int
-    staged: bool
+    chunk: int
+    by_four: bool
 
     @property
     def sums(self) -> int:
         """f32 sums of a group and one matrix."""
         return self.stack.cell.blocks * self.units
 
+    @property
+    def slots(self) -> int:
+        """Of h: those of a chunk, and what its first step reads."""
+        return self.chunk + 1
+
+
+@dataclass(frozen=True)
+class StepSizes:
+    """f32 elements of what the kernels of a step share.
+
+    Attributes:
+        chunk: K.
+        x: of a step.
+        slot, h: of one slot of h, of all.
+        units: of the units before a projection, 0 without one.
+        projected: of the sums of a chunk of inputs, 0 where K is 1.
+    """
+
+    chunk: int
+    x: int
+    slot: int
+    h: int
+    units: int
+    projected: int
+
+
+def sizes(plan: StepPlan) -> StepSizes:
+    """Those of a plan."""
+    stack = plan.stack
+    states = stack.rows * stack.batch
+    projected = len(stack.layers) * plan.chunk * stack.batch * plan.groups * plan.sums
+    return StepSizes(
+        plan.chunk,
+        stack.batch * stack.inputs,
+        states * stack.outputs,
+        plan.slots * states * stack.outputs,
+        states * stack.hidden if stack.projected else 0,
+        projected if plan.chunk > 1 else 0,
+    )
+
 
 def plan_steps(
-    pool: LanePool, stack: Stack, units: int, staged: bool, shared_bytes: int
+    pool: LanePool, stack: Stack, units: int, chunk: int, shared_bytes: int
 ) -> StepPlan:
     """Lays out a stack.
 
     Args:
         units: most of a group.
-        staged: whether to copy input vectors to shared memory, where they fit.
+        chunk: most steps whose inputs are projected at once.
         shared_bytes: of a workgroup.
 
     Raises:
@@ -67,9 +110,8 @@ def plan_steps(
             f"schedule: units = {units}; their sums take {sums_bytes:,} bytes of shared memory, "
             f"and the target has {shared_bytes:,}"
         )
-    inputs_bytes = F32_BYTES * (widest(stack) + stack.outputs)
-    staged = staged and sums_bytes + inputs_bytes <= shared_bytes
-    return StepPlan(stack, units, groups, pool.add_entries(entries), most, staged)
+    by_four = pool.aligned and units % ROWS == 0 and stack.hidden % ROWS == 0
+    return StepPlan(stack, units, groups, pool.add_entries(entries), most, chunk, by_four)
 
 
 def filling_units(stack: Stack, rows: int, shared_bytes: int) -> int:
@@ -91,11 +133,6 @@ def _sums_bytes(stack: Stack, units: int) -> int:
     return 2 * F32_BYTES * stack.cell.blocks * units
 
 
-def widest(stack: Stack) -> int:
-    """Elements of the longest x of a layer."""
-    return max(stack.inputs, stack.outputs if len(stack.layers) > 1 else 0)
-
-
 def _layer_entries(
     pool: LanePool, stack: Stack, layer: Layer, below: int, units: int, groups: int
 ) -> list[tuple[int, ...]]:
@@ -107,7 +144,8 @@ def _layer_entries(
     for matrix, blocks in ((layer.w_ih, cell.ih_blocks), (layer.w_hh, cell.hh_blocks)):
         unit = np.tile(np.arange(hidden, dtype=np.int32), len(blocks))
         block = np.repeat(np.array(blocks, np.int32), hidden)
-        parts.append(pool.add_parts(matrix, block * units + unit % units, unit // units, groups))
+        positions = block * units + unit % units
+        parts.append(pool.add_parts(matrix, positions, unit // units, groups, is_complete=True))
     entries: list[tuple[int, ...]] = []
     for group, (ih, hh) in enumerate(zip(*parts, strict=True)):
         entries.append((ih.start, ih.count, hh.start, hh.count))
