@@ -90,6 +90,9 @@ def test_layers_are_pytorchs(vulkan, kind, inputs, hidden, layers, both, batch, 
         ("bf16", "vulkan", "per-step"),
         ("i8", "vulkan", "persistent"),
         ("i8", "adreno-640", "per-step"),
+        ("i4", "vulkan", "per-step"),
+        ("i4", "adreno-640", "persistent"),
+        ("i4", "lavapipe", "per-step"),
     ],
 )
 def test_narrow_values_are_widened(vulkan, values, target, kernel):
@@ -104,7 +107,7 @@ def test_narrow_values_are_widened(vulkan, values, target, kernel):
         x = torch.randn(2, steps, 7)
         np.testing.assert_allclose(program(x), expected(x), rtol=0, atol=TOLERANCE)
         with torch.no_grad():
-            assert np.abs(program(x) - model(x).numpy()).max() < 0.01
+            assert np.abs(program(x) - model(x).numpy()).max() < (0.1 if values == "i4" else 0.01)
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ inputs, and leave fewer lanes to share out. Constants of a kernel, shared by its
 - `weights`: four or more weights of a column an element, see `values`;
 - `index` i32: kept columns;
 - `table` vector<4xi32>, a few entries a lane: (first column, columns, first weights, elements from
-  one column to the next); where its rows go, four an entry, -1 for padding; for i8 the bits of the
-  rows' f32 scales, likewise; then what else a kernel looks up;
+  one column to the next); where its rows go, four an entry, -1 for padding; for i8 and i4 the
+  bits of the rows' f32 scales, likewise; then what else a kernel looks up;
 - `biases` f32.
 """
 
@@ -23,7 +23,7 @@ from rtmobile_iree.passes.vulkan.values import ROWS, rows_a_load, stored_vectors
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
-from rtmobile_iree.values import STORAGE
+from rtmobile_iree.values import LARGEST, STORAGE
 
 PADDING = -1
 MOST_PADDING = 1 / 8
@@ -192,15 +192,15 @@ class LanePool:
         elements = places.size // a_load
         for first in range(0, places.size, quads * ROWS):
             rows = slice(first, first + quads * ROWS)
-            lists = (places[rows], bits[rows]) if self.kind == "i8" else (places[rows],)
+            lists = (places[rows], bits[rows]) if self.kind in LARGEST else (places[rows],)
             self._table.append((*columns, self._elements + first // a_load, elements))
             self._table += [tuple(e) for each in lists for e in each.reshape(-1, ROWS).tolist()]
         self._elements += columns[1] * elements
 
 
 def entries_a_lane(kind: str, quads: int) -> int:
-    """Entries of the table: i8 has scales."""
-    return 1 + quads * (2 if kind == "i8" else 1)
+    """Entries of the table: i8 and i4 have scales."""
+    return 1 + quads * (2 if kind in LARGEST else 1)
 
 
 def _is_aligned(places: np.ndarray) -> bool:
@@ -211,8 +211,8 @@ def _is_aligned(places: np.ndarray) -> bool:
 
 def fitting_quads(matrices: Sequence[PackedMatrix], most: int) -> int:
     """How many fours of rows a lane may have, a power of two up to `most`, so that padding stays
-    below an eighth of the stored weights."""
-    quads = 1
+    below an eighth of the stored weights; as many as one load has in any case."""
+    quads = max((rows_a_load(each.value_type, 0) // ROWS for each in matrices), default=1)
     while 2 * quads <= most and _padding(matrices, 2 * quads) < MOST_PADDING:
         quads *= 2
     return quads

@@ -8,9 +8,11 @@ from functools import partial
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, entries_a_lane
-from rtmobile_iree.passes.vulkan.values import wide, wide_words
+from rtmobile_iree.passes.vulkan.values import wide_all
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
+
+from rtmobile_iree.values import LARGEST
 
 # memref and offset of a vector
 Place = tuple[ir.Value, ir.Value]
@@ -39,7 +41,8 @@ def lane_sums(
         first = arith.addi(weight, arith.muli(k, stride))
         loads = range(constants.loads)
         stored = [memref.load(constants.weights, [e.add(first, number)]) for number in loads]
-        weights = [vec for each in stored for vec in _wide(e, constants, each)]
+        kind, bits = constants.kind, constants.word_bits
+        weights = [four for each in stored for four in wide_all(e, kind, each, bits)]
         values = [e.broadcast4(e.load(x, e.add(start, place))) for x, start in vectors]
         pairs = [(w, x) for x in values for w in weights]
         return [e.fma(*pair, total) for pair, total in zip(pairs, totals, strict=True)]
@@ -53,19 +56,12 @@ def lane_sums(
     full = e.sub(columns, arith.remui(columns, e.index(e.unroll)))
     totals = e.loop(0, full, e.unroll, [e.zero4() for _ in range(quads * len(vectors))], unrolled)
     totals = e.loop(full, columns, 1, totals, lambda k, *sums: add(k, list(sums)))
-    if constants.kind == "i8":
+    if constants.kind in LARGEST:
         bits = [memref.load(constants.table, [e.add(at, 1 + quads + q)]) for q in range(quads)]
         scales = [arith.bitcast(e.vector_type(4), each) for each in bits]
         totals = [arith.mulf(total, scales[i % quads]) for i, total in enumerate(totals)]
     rows = [memref.load(constants.table, [e.add(at, 1 + q)]) for q in range(quads)]
     return [totals[i : i + quads] for i in range(0, len(totals), quads)], rows
-
-
-def _wide(e: ThreadEmitter, constants: LaneConstants, stored: ir.Value) -> list[ir.Value]:
-    """The vector<4xf32> of an element of weights."""
-    if constants.word_bits:
-        return wide_words(e, constants.kind, stored)
-    return [wide(e, constants.kind, stored)]
 
 
 def write_lane(

@@ -116,11 +116,11 @@ def first_state(stack: Stack) -> int:
 
 
 def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> ResidentPlan | None:
-    """Lays a stack out; None where it does not suit: it has a projection, is too large for shared
-    memory, or has more weights a thread than can be unrolled."""
+    """Lays a stack out; None where it does not suit: it has a projection, i4 weights, is too large for
+    shared memory, or has more weights a thread than can be unrolled."""
     first = first_state(stack) + len(stack.layers) * stack.hidden
     spare = shared_bytes // WORD_BYTES - first
-    if stack.projected or not schedule.registers or spare < 0:
+    if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:
         return None
     groups = _read_groups(stack)
     tiling = choose(groups, stack, schedule, spare)

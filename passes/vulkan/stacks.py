@@ -96,10 +96,6 @@ def value_type(op: ir.Operation, matrices: Sequence[PackedMatrix], storage_f16: 
             f"bspc-lower-vulkan: {op_name(op)}: values are f16, which this target's buffers cannot "
             "hold; use f32, bf16 or i8"
         )
-    if kinds == ["i4"]:
-        raise CompileError(
-            f"bspc-lower-vulkan: {op_name(op)}: values are i4, which no GPU kernel reads; use i8"
-        )
     return kinds[0]
 
 

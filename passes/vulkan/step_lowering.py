@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
-from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs
+from rtmobile_iree.passes.packed_ops import replace_chain
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads

@@ -1,14 +1,15 @@
-"""Value types on a GPU: four weights of a lane in one element of a buffer.
+"""Value types on a GPU: four weights of a lane, or more, in one element of a buffer.
 
     f32   vector<4xf32>
     f16   vector<4xf16>, which a target must be able to store
     bf16  vector<2xi32>, two in a word
     i8    i32, four in a word
+    i4    i32, eight in a word: an element has eight weights
 
 or more of them: four words of 32 or of 64 bits, one load of 16 or 32 bytes.
 
 Words are taken apart by shifts: no buffer holds elements of 8 bits, nor of 16 but f16's. Sums are
-f32; i8's scales come in with them.
+f32; scales of i8 and i4 come in with them.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
-from rtmobile_iree.values import STORAGE
+from rtmobile_iree.values import LARGEST, VALUE_BITS
 
 ROWS = 4
-BF16_BITS, I8_BITS, WORD_BITS = 16, 8, 32
+BF16_BITS, WORD_BITS = 16, 32
 BF16_MASK = -(1 << BF16_BITS)
 WORDS = 4  # of an element made of words
 
 
 def rows_a_load(kind: str, word_bits: int) -> int:
-    """Rows whose weights are in one element of a buffer; `word_bits`: of its words, 0: see above."""
-    value_bits = 8 * np.dtype(STORAGE[kind]).itemsize
-    return WORDS * word_bits // value_bits if word_bits else ROWS
+    """Rows whose weights are in an element of a buffer; `word_bits`: of its words, 0: see above."""
+    if word_bits:
+        return WORDS * word_bits // VALUE_BITS[kind]
+    return max(ROWS, WORD_BITS // VALUE_BITS[kind])
 
 
 def fitting_words(kind: str, rows: int, most: int) -> int:
@@ -40,6 +42,8 @@ def fitting_words(kind: str, rows: int, most: int) -> int:
 
 def stored_vectors(kind: str, values: np.ndarray, word_bits: int = 0) -> np.ndarray:
     """[n, rows] stored values as elements of a buffer: [n, 4], [n, 2] or [n]."""
+    if kind == "i4":
+        values = (values[:, ::2] & 0xF | values[:, 1::2] << VALUE_BITS[kind]).astype(np.int8)
     if word_bits:
         return np.ascontiguousarray(values).view(f"i{word_bits // 8}")
     if kind in ("f32", "f16"):
@@ -48,9 +52,11 @@ def stored_vectors(kind: str, values: np.ndarray, word_bits: int = 0) -> np.ndar
     return words if kind == "bf16" else words.reshape(-1)
 
 
-def wide_words(e: ThreadEmitter, kind: str, stored: ir.Value) -> list[ir.Value]:
-    """The vector<4xf32> of an element made of words; i8 without its scales."""
-    words = [word for each in e.lanes(stored) for word in _words(each)]
+def wide_all(e: ThreadEmitter, kind: str, stored: ir.Value, word_bits: int) -> list[ir.Value]:
+    """The vector<4xf32> of one element; i8 and i4 without their scales."""
+    if not word_bits and kind != "i4":
+        return [wide(e, kind, stored)]
+    words = [word for each in e.lanes(stored) for word in _words(each)] if word_bits else [stored]
     found = [value for word in words for value in _word(e, kind, word)]
     return [
         vector.from_elements(e.vector_type(ROWS), found[i : i + ROWS])
@@ -73,30 +79,35 @@ def _word(e: ThreadEmitter, kind: str, word: ir.Value) -> list[ir.Value]:
         return [arith.bitcast(e.f32, word)]
     if kind == "bf16":
         return _halves(e, word)
-    if kind == "i8":
-        return [_byte(e, word, number) for number in range(ROWS)]
+    if kind in LARGEST:
+        return _integers(e, kind, word)
     pair = ir.VectorType.get([2], ir.F16Type.get())
     one = vector.broadcast(ir.VectorType.get([1], word.type), word)
     return e.lanes(arith.extf(e.vector_type(2), vector.bitcast(pair, one)))
 
 
 def wide(e: ThreadEmitter, kind: str, stored: ir.Value) -> ir.Value:
-    """vector<4xf32> of one element; i8 without its scales."""
+    """vector<4xf32> of one element that is not made of words; i8 without its scales."""
     if kind == "f32":
         return stored
     if kind == "f16":
         return arith.extf(e.vector_type(4), stored)
     if kind == "i8":
-        parts = [_byte(e, stored, number) for number in range(ROWS)]
+        parts = _integers(e, kind, stored)
     else:
         parts = [half for word in e.lanes(stored) for half in _halves(e, word)]
     return vector.from_elements(e.vector_type(4), parts)
 
 
-def _byte(e: ThreadEmitter, word: ir.Value, number: int) -> ir.Value:
-    top = WORD_BITS - I8_BITS
-    moved = arith.shli(word, e.integer_splat(top - I8_BITS * number, 1))
-    return arith.sitofp(e.f32, arith.shrsi(moved, e.integer_splat(top, 1)))
+def _integers(e: ThreadEmitter, kind: str, word: ir.Value) -> list[ir.Value]:
+    """The f32 values of the bytes or nibbles of a word."""
+    bits = VALUE_BITS[kind]
+    top = e.integer_splat(WORD_BITS - bits, 1)
+    found = []
+    for first in range(0, WORD_BITS, bits):
+        moved = arith.shli(word, e.integer_splat(WORD_BITS - bits - first, 1))
+        found.append(arith.sitofp(e.f32, arith.shrsi(moved, top)))
+    return found
 
 
 def _halves(e: ThreadEmitter, word: ir.Value) -> list[ir.Value]:

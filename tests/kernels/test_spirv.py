@@ -59,9 +59,10 @@ CASES = [
     ("vulkan", "f32", "per-step"),
     ("adreno-640", "i8", "persistent"),
     ("mali-valhall", "i8", "per-step"),
+    ("adreno-640", "i4", "per-step"),
 ]
-# a lane's four weights
-LOADS = {"f32": "v4float", "f16": "v4half", "bf16": "v2uint", "i8": "uint"}
+# a lane's four weights, or eight
+LOADS = {"f32": "v4float", "f16": "v4half", "bf16": "v2uint", "i8": "uint", "i4": "uint"}
 
 
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
