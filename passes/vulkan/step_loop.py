@@ -26,6 +26,8 @@ LOOPS = 18  # of all stacks of a module; IREE 3.13's usage analysis gives up at 
 
 # tensors that are changed in place, each with the values of its dynamic dims
 Carried = list[tuple[ir.Value, Sequence[ir.Value]]]
+# a flat tensor, and the value of its size where that is dynamic
+Flat = tuple[ir.Value, Sequence[ir.Value]]
 # d, T (index values), tensors -> the same after dispatch d
 Call = Callable[[ir.Value, ir.Value, Carried], Carried]
 
@@ -48,7 +50,8 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
     x, given, *cells = stack_inputs(stack.chain)
     y_type, dims = results[0]
     chunk = arith.minui(steps, _index(buffers.chunk))
-    state: Carried = [_vectors(buffers, steps, x, given), (_empty(y_type.shape, dims), dims)]
+    vectors = _vectors(stack, buffers, steps, x, given)
+    state: Carried = [vectors, (_empty(y_type.shape, dims), dims)]
     for size in (buffers.units, buffers.projected):
         state += [(_empty([size]), [])] if size else []
     state += [(cell, []) for cell in cells]
@@ -69,16 +72,21 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
 
 
 def _vectors(
-    buffers: StepSizes, steps: ir.Value, x: ir.Value, given: ir.Value
-) -> tuple[ir.Value, Sequence[ir.Value]]:
-    """h, with the states given in its first slot, and x behind it."""
+    stack: Stack, buffers: StepSizes, steps: ir.Value, x: ir.Value, given: ir.Value
+) -> Flat:
+    """h, with the states given in its first slot, and x behind it.
+
+    States of other layers are given in every slot: any may be the last.
+    """
     x_size = arith.muli(steps, _index(buffers.x))
     length = arith.addi(x_size, _index(buffers.h))
     dynamic = ir.ShapedType.get_dynamic_size()
-    whole: Carried = [(_empty([dynamic], [length]), [length])]
     flat_h = _reshape(given, _flat(buffers.slot))
     flat_x = _reshape(x, _flat(dynamic), dynamic_dims(x), [x_size])
-    value = _update(whole[0], (flat_h, []), _index(0))
+    value = _empty([dynamic], [length])
+    slots = 1 if stack.rows == len(stack.layers) else buffers.h // buffers.slot
+    for slot in range(slots):
+        value = _update((value, [length]), (flat_h, []), _index(slot * buffers.slot))
     return _update((value, [length]), (flat_x, [x_size]), _index(buffers.h)), [length]
 
 
@@ -125,10 +133,6 @@ def _reshape(
         operands=[source, *dims, *result_dims],
         attributes=_segments(1, len(dims), len(result_dims)),
     ).result
-
-
-# a flat tensor, and the value of its size where that is dynamic
-Flat = tuple[ir.Value, Sequence[ir.Value]]
 
 
 def _update(target: Flat, part: Flat, start: ir.Value) -> ir.Value:
