@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike
-from rtmobile_iree.passes.vulkan.values import ROWS, rows_a_load, stored_vectors
+from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, rows_a_load, stored_vectors
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panels
@@ -186,7 +186,10 @@ class LanePool:
         self.padded |= missing > 0
         places = np.pad(positions, (0, missing), constant_values=PADDING)
         self.aligned &= _is_aligned(places.reshape(-1, ROWS))
-        bits = np.pad(scales, (0, missing)).astype(np.float32).view(np.int32)
+        scales = np.pad(scales, (0, missing))
+        if self.kind in LARGEST:
+            scales = scales / integer_powers(self.kind, scales.size)
+        bits = scales.astype(np.float32).view(np.int32)
         self._values.append(np.pad(values, ((0, 0), (0, missing))))
         a_load = rows_a_load(self.kind, self.word_bits)
         elements = places.size // a_load

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import numpy as np
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, entries_a_lane
-from rtmobile_iree.passes.vulkan.values import wide_all
+from rtmobile_iree.passes.vulkan.values import ROWS, integer_biases, wide_all
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
@@ -36,32 +37,63 @@ def lane_sums(
     fields = e.lanes(memref.load(constants.table, [at]))
     column, columns, weight, stride = (as_index(each) for each in fields)
 
-    def add(k: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
-        place = as_index(memref.load(constants.index, [e.add(column, k)]))
-        first = arith.addi(weight, arith.muli(k, stride))
+    kind, count = constants.kind, quads * len(vectors)
+
+    def add(place: ir.Value, first: ir.Value, totals: list[ir.Value]) -> list[ir.Value]:
+        place = as_index(memref.load(constants.index, [place]))
         loads = range(constants.loads)
         stored = [memref.load(constants.weights, [e.add(first, number)]) for number in loads]
-        kind, bits = constants.kind, constants.word_bits
-        weights = [four for each in stored for four in wide_all(e, kind, each, bits)]
-        values = [e.broadcast4(e.load(x, e.add(start, place))) for x, start in vectors]
-        pairs = [(w, x) for x in values for w in weights]
-        return [e.fma(*pair, total) for pair, total in zip(pairs, totals, strict=True)]
+        weights = [four for each in stored for four in wide_all(e, kind, each, constants.word_bits)]
+        inputs = [e.load(x, e.add(start, place)) for x, start in vectors]
+        pairs = [(w, x) for x in map(e.broadcast4, inputs) for w in weights]
+        found = [e.fma(*pair, total) for pair, total in zip(pairs, totals[:count], strict=True)]
+        return found + [arith.addf(*pair) for pair in zip(inputs, totals[count:], strict=False)]
 
-    def unrolled(k: ir.Value, *totals: ir.Value) -> list[ir.Value]:
-        sums = list(totals)
-        for i in range(e.unroll):
-            sums = add(e.add(k, i), sums)
+    def taken(size: int, k: ir.Value, totals: Sequence[ir.Value]) -> list[ir.Value]:
+        sums, place, first = list(totals), e.add(column, k), e.add(weight, arith.muli(k, stride))
+        for i in range(size):
+            sums = add(e.add(place, i), first, sums)
+            first = e.add(first, stride)
         return sums
 
+    totals = [e.zero4() for _ in range(count)]
+    if kind in LARGEST:
+        totals += [e.scalar(0.0) for _ in vectors]
     full = e.sub(columns, arith.remui(columns, e.index(e.unroll)))
-    totals = e.loop(0, full, e.unroll, [e.zero4() for _ in range(quads * len(vectors))], unrolled)
-    totals = e.loop(full, columns, 1, totals, lambda k, *sums: add(k, list(sums)))
-    if constants.kind in LARGEST:
-        bits = [memref.load(constants.table, [e.add(at, 1 + quads + q)]) for q in range(quads)]
-        scales = [arith.bitcast(e.vector_type(4), each) for each in bits]
-        totals = [arith.mulf(total, scales[i % quads]) for i, total in enumerate(totals)]
+    totals = e.loop(0, full, e.unroll, totals, lambda k, *sums: taken(e.unroll, k, sums))
+    totals = e.loop(full, columns, 1, totals, lambda k, *sums: taken(1, k, sums))
+    if kind in LARGEST:
+        scales = [memref.load(constants.table, [e.add(at, 1 + quads + q)]) for q in range(quads)]
+        totals = _scaled(e, constants, scales, totals[:count], totals[count:])
     rows = [memref.load(constants.table, [e.add(at, 1 + q)]) for q in range(quads)]
     return [totals[i : i + quads] for i in range(0, len(totals), quads)], rows
+
+
+def _scaled(
+    e: ThreadEmitter,
+    constants: LaneConstants,
+    scales: Sequence[ir.Value],
+    totals: Sequence[ir.Value],
+    inputs: Sequence[ir.Value],
+) -> list[ir.Value]:
+    """Sums of integers as they are masked (see `values`), without the bias, times their scales.
+
+    Args:
+        scales: the bits of those of four rows each.
+        totals: of each vector, `quads` vector<4xf32>.
+        inputs: of each vector, the sum of its inputs (f32).
+    """
+    quads = constants.quads
+    biases = integer_biases(constants.kind, ROWS * quads).reshape(quads, ROWS)
+    kind, found = e.vector_type(ROWS), []
+    for number, total in enumerate(totals):
+        vector, quad = divmod(number, quads)
+        bias = arith.constant(
+            kind, ir.DenseElementsAttr.get(-biases[quad].astype(np.float32), type=kind)
+        )
+        corrected = e.fma(e.broadcast4(inputs[vector]), bias, total)
+        found.append(arith.mulf(corrected, arith.bitcast(kind, scales[quad])))
+    return found
 
 
 def write_lane(

@@ -14,13 +14,12 @@ from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import ZERO, SumClass, lay_out, words_of
 from rtmobile_iree.passes.vulkan.tiles import PADDING, Rows, Tiles, count_terms, cut, read_rows
 from rtmobile_iree.passes.vulkan.tiling import Tiling, choose, units_with
-from rtmobile_iree.passes.vulkan.values import ROWS, stored_vectors
+from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, stored_vectors
 
 from rtmobile_iree.schedule import GpuSchedule
 from rtmobile_iree.values import STORAGE
 
 WORD_BYTES = 4
-I8_BIAS = 128  # bytes are stored unsigned: one op less takes them apart
 FIRST_INPUT = ZERO + 1
 
 
@@ -62,8 +61,6 @@ class ResidentPlan:
             shape = self.tiles.shape
             cut = self.tiles.values.reshape(-1, shape.columns, shape.rows // ROWS, ROWS)
             weights = np.ascontiguousarray(cut.transpose(1, 2, 0, 3)).reshape(-1, ROWS)
-        if kind == "i8":
-            weights = (weights.astype(np.int16) + I8_BIAS).astype(np.uint8).view(np.int8)
         moving, resting = self._unit_words(self.moving), self._unit_words(self.resting)
         tables = [_by_entry(words) for words in (self._tile_words, moving, resting)]
         biases = [self._biases(self.moving), gates(self._biases(self.resting))]
@@ -84,8 +81,8 @@ class ResidentPlan:
         stride = strides[np.searchsorted(starts, sums, "right") - 1]
         parts = [_pairs(sources), _pairs(sums + tiles.terms * stride)]
         if self.stack.values == "i8":
-            bytes_up = np.float32(256.0) ** -(np.arange(tiles.shape.rows) % ROWS)
-            parts.append((tiles.scales * bytes_up).astype(np.float32).view(np.int32))
+            scales = tiles.scales / integer_powers(self.stack.values, tiles.shape.rows)
+            parts.append(scales.astype(np.float32).view(np.int32))
         return _aligned(parts)
 
     def _unit_words(self, units: np.ndarray) -> np.ndarray:
@@ -116,8 +113,8 @@ def first_state(stack: Stack) -> int:
 
 
 def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> ResidentPlan | None:
-    """Lays a stack out; None where it does not suit: it has a projection, i4 weights, is too large for
-    shared memory, or has more weights a thread than can be unrolled."""
+    """Lays a stack out; None where it does not suit: it has a projection, i4 weights, is too large
+    for shared memory, or has more weights a thread than can be unrolled."""
     first = first_state(stack) + len(stack.layers) * stack.hidden
     spare = shared_bytes // WORD_BYTES - first
     if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:

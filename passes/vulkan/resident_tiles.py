@@ -10,15 +10,14 @@ import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.kept import Load, Registers, Share, halves, shares
 from rtmobile_iree.passes.vulkan.resident_plan import (
-    I8_BIAS,
     WORD_BYTES,
     ResidentPlan,
 )
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass
 from rtmobile_iree.passes.vulkan.tiles import Lengths, TileShape
-from rtmobile_iree.passes.vulkan.values import ROWS, wide
+from rtmobile_iree.passes.vulkan.values import ROWS, integer_biases, wide_all
 from torch_mlir import ir
-from torch_mlir.dialects import arith, memref, vector
+from torch_mlir.dialects import arith, memref
 
 from rtmobile_iree.values import STORAGE
 
@@ -74,16 +73,9 @@ class TileWork:
             x = e.broadcast4(value)
             for quad, total in enumerate(sums):
                 stored = self.weights[column * quads + quad]()
-                weights = _bytes(e, stored) if self.kind == "i8" else wide(e, self.kind, stored)
+                (weights,) = wide_all(e, self.kind, stored, 0)
                 sums[quad] = e.fma(weights, x, total)
         return [*sums, *(_tree([total, *inputs]) for total in before[quads:])]
-
-
-def _bytes(e: ThreadEmitter, word: ir.Value) -> ir.Value:
-    """vector<4xf32>: byte i of a word times 256^i, unsigned."""
-    masks = [0xFF << 8 * number for number in range(ROWS)]
-    parts = [arith.andi(word, _i32(mask)) for mask in masks]
-    return vector.from_elements(e.vector_type(ROWS), [arith.uitofp(e.f32, p) for p in parts])
 
 
 def _scaled(
@@ -92,16 +84,16 @@ def _scaled(
     total: ir.Value,
     scales: Sequence[ir.Value],
 ) -> list[ir.Value]:
-    """Terms of `_bytes` without what the bias of bytes adds, times the bits of scales.
+    """Sums of integers as they are masked (see `values`), without the bias, times their scales.
 
     Args:
         total: the sum of the inputs.
+        scales: their bits.
     """
     found = []
-    for number, term in enumerate(terms):
-        bias = e.scalar(-I8_BIAS * 256.0 ** (number % ROWS))
-        scale = arith.bitcast(e.f32, scales[number])
-        found.append(arith.mulf(e.fma(total, bias, term), scale))
+    for term, bias, bits in zip(terms, integer_biases("i8", len(terms)), scales, strict=False):
+        corrected = e.fma(total, e.scalar(-float(bias)), term) if bias else term
+        found.append(arith.mulf(corrected, arith.bitcast(e.f32, bits)))
     return found
 
 
@@ -173,9 +165,3 @@ def _tree(terms: list[ir.Value]) -> ir.Value:
         odd = terms[-1:] if len(terms) % 2 else []
         terms = [arith.addf(*pair) for pair in pairs] + odd
     return terms[0]
-
-
-def _i32(value: int) -> ir.Value:
-    """A constant, given by its bits."""
-    signed = value - (1 << 32) if value >> 31 else value
-    return arith.constant(ir.IntegerType.get_signless(32), signed)

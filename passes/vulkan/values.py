@@ -8,8 +8,11 @@
 
 or more of them: four words of 32 or of 64 bits, one load of 16 or 32 bytes.
 
-Words are taken apart by shifts: no buffer holds elements of 8 bits, nor of 16 but f16's. Sums are
-f32; scales of i8 and i4 come in with them.
+No buffer holds elements of 8 bits, nor of 16 but f16's. bf16 is a shift or a mask away. Of i8 and
+i4 all but the highest integer of a word are stored with a bias, as unsigned ones: one mask then
+takes out an integer times a power of two, where two shifts would be needed. The power goes into the
+scale of its row, `integer_powers`; the bias out of the sum, `integer_biases` times the sum of the
+inputs. Sums are f32.
 """
 
 from __future__ import annotations
@@ -42,8 +45,8 @@ def fitting_words(kind: str, rows: int, most: int) -> int:
 
 def stored_vectors(kind: str, values: np.ndarray, word_bits: int = 0) -> np.ndarray:
     """[n, rows] stored values as elements of a buffer: [n, 4], [n, 2] or [n]."""
-    if kind == "i4":
-        values = (values[:, ::2] & 0xF | values[:, 1::2] << VALUE_BITS[kind]).astype(np.int8)
+    if kind in LARGEST:
+        values = _biased(kind, values)
     if word_bits:
         return np.ascontiguousarray(values).view(f"i{word_bits // 8}")
     if kind in ("f32", "f16"):
@@ -53,8 +56,8 @@ def stored_vectors(kind: str, values: np.ndarray, word_bits: int = 0) -> np.ndar
 
 
 def wide_all(e: ThreadEmitter, kind: str, stored: ir.Value, word_bits: int) -> list[ir.Value]:
-    """The vector<4xf32> of one element; i8 and i4 without their scales."""
-    if not word_bits and kind != "i4":
+    """The vector<4xf32> of one element; of i8 and i4 as they are masked."""
+    if not word_bits and kind not in LARGEST:
         return [wide(e, kind, stored)]
     words = [word for each in e.lanes(stored) for word in _words(each)] if word_bits else [stored]
     found = [value for word in words for value in _word(e, kind, word)]
@@ -87,27 +90,45 @@ def _word(e: ThreadEmitter, kind: str, word: ir.Value) -> list[ir.Value]:
 
 
 def wide(e: ThreadEmitter, kind: str, stored: ir.Value) -> ir.Value:
-    """vector<4xf32> of one element that is not made of words; i8 without its scales."""
+    """vector<4xf32> of one element of floats that is not made of words."""
     if kind == "f32":
         return stored
     if kind == "f16":
         return arith.extf(e.vector_type(4), stored)
-    if kind == "i8":
-        parts = _integers(e, kind, stored)
-    else:
-        parts = [half for word in e.lanes(stored) for half in _halves(e, word)]
+    parts = [half for word in e.lanes(stored) for half in _halves(e, word)]
     return vector.from_elements(e.vector_type(4), parts)
 
 
-def _integers(e: ThreadEmitter, kind: str, word: ir.Value) -> list[ir.Value]:
-    """The f32 values of the bytes or nibbles of a word."""
+def integer_powers(kind: str, rows: int) -> np.ndarray:
+    """[rows] what the integers of a lane's rows are multiplied by when they are masked."""
     bits = VALUE_BITS[kind]
-    top = e.integer_splat(WORD_BITS - bits, 1)
-    found = []
-    for first in range(0, WORD_BITS, bits):
-        moved = arith.shli(word, e.integer_splat(WORD_BITS - bits - first, 1))
-        found.append(arith.sitofp(e.f32, arith.shrsi(moved, top)))
-    return found
+    return 2.0 ** (bits * (np.arange(rows) % (WORD_BITS // bits)))
+
+
+def integer_biases(kind: str, rows: int) -> np.ndarray:
+    """[rows] what was added to the integers of a lane's rows, multiplied likewise."""
+    bits = VALUE_BITS[kind]
+    is_highest = np.arange(rows) % (WORD_BITS // bits) == WORD_BITS // bits - 1
+    return np.where(is_highest, 0, 2 ** (bits - 1)) * integer_powers(kind, rows)
+
+
+def _biased(kind: str, values: np.ndarray) -> np.ndarray:
+    """[n, rows] integers as they are stored, two of i4 in a byte."""
+    rows = values.shape[1]
+    bias = (integer_biases(kind, rows) / integer_powers(kind, rows)).astype(np.int16)
+    found = (values + bias).astype(np.uint8)
+    if kind == "i4":
+        found = found[:, ::2] & 0xF | found[:, 1::2] << VALUE_BITS[kind]
+    return found.view(np.int8)
+
+
+def _integers(e: ThreadEmitter, kind: str, word: ir.Value) -> list[ir.Value]:
+    """The integers of a word, masked, in f32."""
+    bits = VALUE_BITS[kind]
+    ones = (1 << bits) - 1
+    masks = [ones << first for first in range(0, WORD_BITS - bits, bits)]
+    masks.append(-(1 << (WORD_BITS - bits)))
+    return [arith.sitofp(e.f32, arith.andi(word, e.integer_splat(mask, 1))) for mask in masks]
 
 
 def _halves(e: ThreadEmitter, word: ir.Value) -> list[ir.Value]:
