@@ -36,8 +36,8 @@ class LowerVulkanPass:
     """Lowers packed ops to dispatches of SPIR-V kernels.
 
     Attributes:
-        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged, step_quads,
-        word_bits, time_chunk: see `GpuSchedule`.
+        kernel, threads, step_threads, units, unroll, quads, vector_tile, step_unroll, step_quads,
+        word_bits, time_chunk, scan_weights: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -53,10 +53,11 @@ class LowerVulkanPass:
     unroll: int = 4
     quads: int = 2
     vector_tile: int = 4
-    staged: bool = False
+    step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
     time_chunk: int = 1
+    scan_weights: int = 0
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -72,10 +73,11 @@ class LowerVulkanPass:
             self.unroll,
             self.quads,
             self.vector_tile,
-            self.staged,
+            self.step_unroll,
             self.step_quads,
             self.word_bits,
             self.time_chunk,
+            self.scan_weights,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

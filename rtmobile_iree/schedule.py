@@ -188,19 +188,19 @@ class GpuSchedule:
 
     Attributes:
         kernel: of recurrent layers: "persistent", one workgroup runs all steps, states and sums in
-            shared memory; "per-step", a dispatch a step; "auto": persistent where it fits.
+            shared memory; "per-step", a dispatch a step; "auto": persistent where it fits, see
+            `scan_weights`.
         threads: most threads of a persistent workgroup.
         step_threads: most threads of a workgroup of any other kernel.
         units: most hidden units of a workgroup in a step's kernel; 0: as many as fill its threads.
         unroll: columns a loop over weights takes at once.
         quads: a thread sums at most four times as many rows; fewer where panels are not that high.
         vector_tile: input vectors of a linear layer that share one load of its weights.
-        staged: whether a step's workgroup copies its input vectors to shared memory, where they
-            fit, before it multiplies.
-        step_quads: `quads` of a step's kernels.
+        step_unroll, step_quads: `unroll` and `quads` of a step's kernels.
         word_bits: a step's kernels load weights as four words of at most so many bits, 32 or 64; 0:
             four weights at once.
         time_chunk: most steps whose inputs a step's kernel projects at once.
+        scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
     """
 
     kernel: str = AUTO
@@ -210,10 +210,11 @@ class GpuSchedule:
     unroll: int = 4
     quads: int = 2
     vector_tile: int = 4
-    staged: bool = False
+    step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
     time_chunk: int = 1
+    scan_weights: int = 0
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)
@@ -223,7 +224,7 @@ class GpuSchedule:
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
         if self.units < 0:
             raise TargetError(f"schedule: units = {self.units}; use 0 or more")
-        for name in ("unroll", "quads", "vector_tile", "step_quads", "time_chunk"):
+        for name in ("unroll", "quads", "vector_tile", "step_unroll", "step_quads", "time_chunk"):
             if getattr(self, name) < 1:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
         if self.word_bits not in (0, 32, 64):

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from rtmobile_iree.passes.kernels.emit import compare, when
+from rtmobile_iree.passes.kernels.emit import compare
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants
 from rtmobile_iree.passes.vulkan.products import (
@@ -43,7 +43,7 @@ from rtmobile_iree.passes.vulkan.step_state import (
     place_of_x,
     turn,
 )
-from rtmobile_iree.passes.vulkan.step_units import Sums, StepUnits
+from rtmobile_iree.passes.vulkan.step_units import StepUnits, Sums
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
@@ -134,7 +134,11 @@ class StepKernel:
             totals, rows = lane_sums(e, self.constants, e.add(first, i), vectors)
             starts = [biases(row) for row in rows] if biases else []
             for sums, put in zip(totals, puts, strict=True):
-                total = [arith.addf(*pair) for pair in zip(sums, starts, strict=True)] if biases else sums
+                total = (
+                    [arith.addf(*pair) for pair in zip(sums, starts, strict=True)]
+                    if biases
+                    else sums
+                )
                 write(e, self.constants, total, rows, put)
 
         e.for_own(arith.select(condition, count, e.index(0)), one)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
-from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs
+from rtmobile_iree.passes.packed_ops import replace_chain
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
@@ -128,7 +128,8 @@ class StepLowering:
         define_kernel(self.block, f"{self.name}_{kernel}", bindings, body, count, size, constants=2)
 
     def _emitter(self, work: int) -> ThreadEmitter:
-        return replace(self.emit, workgroup_size=workgroup_size(work, self.schedule.step_threads))
+        size = workgroup_size(work, self.schedule.step_threads)
+        return replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
 
     def _changed(self, plan: StepPlan) -> list[Binding]:
         """What kernels change in place: vectors, y, units where there is a projection, sums of a

@@ -84,9 +84,7 @@ def sizes(plan: StepPlan) -> StepSizes:
     )
 
 
-def plan_steps(
-    pool: LanePool, stack: Stack, units: int, chunk: int, shared_bytes: int
-) -> StepPlan:
+def plan_steps(pool: LanePool, stack: Stack, units: int, chunk: int, shared_bytes: int) -> StepPlan:
     """Lays out a stack.
 
     Args:

@@ -27,7 +27,7 @@ WORDS = 4  # of an element made of words
 
 
 def rows_a_load(kind: str, word_bits: int) -> int:
-    """Rows whose weights are in one element of a buffer; `word_bits`: of its words, 0: see above."""
+    """Rows whose weights are in one element of a buffer; `word_bits`: of its words, if any."""
     value_bits = 8 * np.dtype(STORAGE[kind]).itemsize
     return WORDS * word_bits // value_bits if word_bits else ROWS
 
