@@ -37,8 +37,9 @@ class LowerVulkanPass:
     """Lowers packed ops to dispatches of SPIR-V kernels.
 
     Attributes:
-        kernel, threads, step_threads, units, unroll, quads, vector_tile, staged, registers,
-        resident_threads, step_quads, word_bits, time_chunk: see `GpuSchedule`.
+        kernel, threads, step_threads, units, unroll, quads, vector_tile, registers,
+        resident_threads, step_unroll, step_quads, word_bits, time_chunk, scan_weights: see
+            `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -54,12 +55,13 @@ class LowerVulkanPass:
     unroll: int = 4
     quads: int = 2
     vector_tile: int = 4
-    staged: bool = False
     registers: int = 0
     resident_threads: int = 256
+    step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
     time_chunk: int = 1
+    scan_weights: int = 0
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -75,12 +77,13 @@ class LowerVulkanPass:
             self.unroll,
             self.quads,
             self.vector_tile,
-            self.staged,
             self.registers,
             self.resident_threads,
+            self.step_unroll,
             self.step_quads,
             self.word_bits,
             self.time_chunk,
+            self.scan_weights,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from rtmobile_iree.cores import CORES
@@ -15,6 +16,7 @@ from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.pack import PackPass
 from rtmobile_iree.passes.reorder import ReorderPass
 from rtmobile_iree.schedule import AUTO, INTEGER_DOTS
+from rtmobile_iree.step_choices import step_choices
 from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 
 DEFAULTS = Options()
@@ -75,6 +77,7 @@ def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any
             shared_bytes=target.gpu.shared_bytes,
             storage_f16=target.gpu.storage_f16,
             activation_error=options.activation_error,
+            **asdict(step_choices(target.gpu.name)),
         ),
     )
 

@@ -188,7 +188,7 @@ class GpuSchedule:
     Attributes:
         kernel: of recurrent layers: "persistent", one workgroup runs all steps, states and sums in
             shared memory, weights in registers where they suit; "per-step", a dispatch a step;
-            "auto": persistent where it fits.
+            "auto": persistent where it fits, see `scan_weights`.
         threads: most threads of a persistent workgroup.
         step_threads: most threads of a workgroup of any other kernel.
         units: most hidden units of a workgroup in a step's kernel; 0: as many as fill its threads.
@@ -198,12 +198,11 @@ class GpuSchedule:
         registers: 32-bit registers of a shader processor. A persistent workgroup keeps weights in
             them; 0: it reads them in every step.
         resident_threads: most threads of a workgroup that keeps its weights.
-        staged: whether a step's workgroup copies its input vectors to shared memory, where they
-            fit, before it multiplies.
-        step_quads: `quads` of a step's kernels.
+        step_unroll, step_quads: `unroll` and `quads` of a step's kernels.
         word_bits: a step's kernels load weights as four words of at most so many bits, 32 or 64; 0:
             four weights at once.
         time_chunk: most steps whose inputs a step's kernel projects at once.
+        scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
     """
 
     kernel: str = AUTO
@@ -213,12 +212,13 @@ class GpuSchedule:
     unroll: int = 4
     quads: int = 2
     vector_tile: int = 4
-    staged: bool = False
     registers: int = 0
     resident_threads: int = 1024
+    step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
     time_chunk: int = 1
+    scan_weights: int = 0
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)
@@ -229,7 +229,7 @@ class GpuSchedule:
         for name in ("units", "registers"):
             if getattr(self, name) < 0:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 0 or more")
-        for name in ("unroll", "quads", "vector_tile", "step_quads", "time_chunk"):
+        for name in ("unroll", "quads", "vector_tile", "step_unroll", "step_quads", "time_chunk"):
             if getattr(self, name) < 1:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
         if self.word_bits not in (0, 32, 64):

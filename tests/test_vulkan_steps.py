@@ -10,6 +10,7 @@ import torch
 from rtmobile_iree.passes import run_passes
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.vulkan.lanes import fitting_quads
+from rtmobile_iree.passes.vulkan.values import fitting_words
 from rtmobile_iree.passes.weights import walk
 from torch import nn
 from torch_layers import recurrent_layers
@@ -18,6 +19,7 @@ import rtmobile_iree as rt
 from rtmobile_iree.bspc import pack
 from rtmobile_iree.frontend import import_module
 from rtmobile_iree.iree_backend import compile_text
+from rtmobile_iree.options import Options
 from rtmobile_iree.pipeline import layout_pipeline
 from rtmobile_iree.runtime import VULKAN, Module
 from rtmobile_iree.targets import get_target
@@ -90,10 +92,13 @@ def lowered(model, x, schedule, dynamic_steps=True):
 @pytest.mark.parametrize(
     "schedule",
     [
-        LowerVulkanPass(kernel="per-step", units=5, step_threads=1, unroll=1, vector_tile=1),
-        LowerVulkanPass(kernel="per-step", units=1, step_threads=8, staged=True, quads=4),
-        LowerVulkanPass(kernel="per-step", units=100, step_threads=128, unroll=3, vector_tile=8),
-        LowerVulkanPass(kernel="per-step", staged=True, shared_bytes=2176),
+        LowerVulkanPass(kernel="per-step", units=5, step_threads=1, step_unroll=1, vector_tile=1),
+        LowerVulkanPass(kernel="per-step", units=1, step_threads=8, step_quads=4, time_chunk=5),
+        LowerVulkanPass(
+            kernel="per-step", units=100, step_threads=128, step_unroll=3, time_chunk=2
+        ),
+        LowerVulkanPass(kernel="per-step", units=24, step_quads=4, word_bits=64, time_chunk=4),
+        LowerVulkanPass(kernel="per-step", units=6, step_quads=4, word_bits=32, time_chunk=64),
         LowerVulkanPass(kernel="persistent", threads=32, unroll=7, quads=1),
     ],
     ids=str,
@@ -119,13 +124,35 @@ class Outputs(nn.Module):
         return self.layer(x)[0]
 
 
+@pytest.mark.parametrize("values", ["f16", "bf16", "i8"])
+def test_narrow_weights_are_f32_of_their_values_in_words_of_any_size(vulkan, values):
+    """The same numbers from four weights a load as from words, whatever a chunk's last part is."""
+    torch.manual_seed(0)
+    model = Outputs(nn.GRU(11, 64, 2)).eval()
+    rt.prune(model, layers=["*weight*"], column_rate=3, row_stripes=3, col_blocks=2)
+    x = torch.randn(7, 2, 11)
+    found = []
+    for bits in (0, 32, 64):
+        module = import_module(model, (x,), dynamic_steps=True).module
+        step = LowerVulkanPass(kernel="per-step", step_quads=8, word_bits=bits, time_chunk=3)
+        run_passes(module, (*layout_pipeline(Options(values)), step))
+        text = str(module.operation.get_asm())
+        program = Module(compile_text(text, get_target("lavapipe")), VULKAN)
+        found.append([flat(program([x[:steps].numpy()]))[0] for steps in (1, 3, 4, 7)])
+    for others in found[1:]:
+        for mine, theirs in zip(found[0], others, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
+
+
 @pytest.mark.parametrize("steps", [1, 2, 30])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_dispatches_are_no_more_than_layers_times_steps(layers, steps):
     model, x = nn.GRU(3, 8, layers).eval(), torch.randn(steps, 1, 3)
-    schedule = LowerVulkanPass(kernel="per-step")
-    module = lowered(model, x, schedule, dynamic_steps=False)
-    assert dispatches(module) == layers + steps - 1 <= layers * steps
+    for chunk in (1, 4, 30):
+        schedule = LowerVulkanPass(kernel="per-step", time_chunk=chunk)
+        module = lowered(model, x, schedule, dynamic_steps=False)
+        expected = steps + (layers - 1) * min(chunk, steps)
+        assert dispatches(module) == expected <= layers * steps
     module = lowered(model, x, LowerVulkanPass(), dynamic_steps=False)
     assert dispatches(module) == 1
 
@@ -159,6 +186,28 @@ def test_a_model_too_large_for_shared_memory_runs_step_by_step(vulkan):
     check(rt.compile(model, x, "vulkan").module, model, x)
 
 
+def test_a_large_model_is_given_a_dispatch_a_step_where_one_core_would_run_it(vulkan):
+    model, x = pruned(nn.GRU(5, 48), None), torch.randn(3, 1, 5)
+    for most, kernels in ((48 * 3 * (5 + 48), 1), (48 * 3 * (5 + 48) - 1, 3)):
+        module = lowered(model, x, LowerVulkanPass(scan_weights=most), dynamic_steps=False)
+        assert dispatches(module) == kernels
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "most", "bits"),
+    [
+        ("f32", 4, 64, 32),
+        ("f32", 8, 64, 64),
+        ("bf16", 8, 64, 32),
+        ("i8", 16, 64, 32),
+        ("i8", 8, 64, 0),
+    ],
+)
+def test_words_are_as_wide_as_a_lane_has_rows(kind, rows, most, bits):
+    assert fitting_words(kind, rows, most) == bits
+    assert fitting_words(kind, rows, 0) == 0
+
+
 @pytest.mark.parametrize(("rows", "quads"), [(0, 4), (3, 1), (20, 1), (40, 2), (64, 4)])
 def test_lanes_have_more_rows_where_few_are_padding(rows, quads):
     assert fitting_quads([pack(np.ones((rows, 8), np.float32))], 4) == quads
@@ -170,6 +219,8 @@ def test_lanes_have_more_rows_where_few_are_padding(rows, quads):
         ({"threads": 100}, "threads = 100 is not a power of two"),
         ({"step_threads": 512}, "step_threads = 512; the target's workgroups have at most 256"),
         ({"unroll": 0}, "unroll = 0; use 1 or more"),
+        ({"time_chunk": 0}, "time_chunk = 0; use 1 or more"),
+        ({"word_bits": 16}, "word_bits = 16; use 0, 32 or 64"),
         ({"units": -1}, "units = -1; use 0 or more"),
         ({"units": 64, "shared_bytes": 1024, "kernel": "per-step"}, "units = 64; their sums take"),
     ],

@@ -78,7 +78,7 @@ class Lowering:
                 f"need {plan.shared_bytes:,} bytes of shared memory for a persistent kernel, and "
                 f"the target has {self.shared_bytes:,}; use gpu_kernel {PER_STEP}"
             )
-        if fits and self.schedule.kernel != PER_STEP:
+        if fits and self._may_scan(stack):
             self._persistent(stack, plan, pool, name)
         else:
             StepLowering(
@@ -90,6 +90,12 @@ class Lowering:
                 name,
                 longest_run(self.stacks),
             ).run()
+
+    def _may_scan(self, stack: Stack) -> bool:
+        """Whether a persistent kernel is asked for, or left to choose and reads few weights."""
+        most, kernel = self.schedule.scan_weights, self.schedule.kernel
+        is_small = not most or sum(matrix.values.size for matrix in stack.matrices) <= most
+        return kernel == PERSISTENT or (kernel != PER_STEP and is_small)
 
     def matmul(self, op: ir.Operation, name: str) -> None:
         """Replaces a linear layer.

@@ -21,7 +21,7 @@ from rtmobile_iree.passes.vulkan.step_plan import StepSizes
 from torch_mlir import ir
 from torch_mlir.dialects import arith, scf
 
-MOST_HALVINGS = 3  # so the longest run is of 8
+MOST_HALVINGS = 4  # so the longest run is of 16
 LOOPS = 18  # of all stacks of a module; IREE 3.13's usage analysis gives up at 24
 
 # tensors that are changed in place, each with the values of its dynamic dims

@@ -128,7 +128,8 @@ class StepLowering:
         define_kernel(self.block, f"{self.name}_{kernel}", bindings, body, count, size, constants=2)
 
     def _emitter(self, work: int) -> ThreadEmitter:
-        return replace(self.emit, workgroup_size=workgroup_size(work, self.schedule.step_threads))
+        size = workgroup_size(work, self.schedule.step_threads)
+        return replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
 
     def _changed(self, plan: StepPlan) -> list[Binding]:
         """What kernels change in place: vectors, y, units where there is a projection, sums of a

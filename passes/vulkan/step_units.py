@@ -1,4 +1,4 @@
-"""What a step's kernel (see `per_step`) does with its sums: where they lie, and the cells."""
+"""The sums of a step's kernel (see `per_step`), where they lie, and the cells that take them."""
 
 from __future__ import annotations
 

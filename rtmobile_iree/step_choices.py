@@ -1,0 +1,38 @@
+"""What a GPU's kernels of one step (`passes/vulkan/per_step.py`) choose, by target."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class StepChoices:
+    """Choices of `schedule.GpuSchedule`, by the names they have there."""
+
+    step_threads: int = 64
+    step_unroll: int = 4
+    step_quads: int = 2
+    word_bits: int = 0
+    time_chunk: int = 1
+    scan_weights: int = 0
+
+
+# Mesa's llvmpipe, from its source (22.3.6, lp_bld_nir_soa.c) and the code it makes:
+# - a vector of 8 threads is a loop over lanes wherever one loads or stores, with a branch on the
+#   mask and one on the bounds: 14 instructions a lane and 9 a component, whatever its bits. So
+#   loads are the widest there are, 4 words of 64 bits, and 32 rows share those of column and x;
+# - a workgroup of one such vector; more columns at once leave sums no registers;
+# - a chunk of 5 steps reads W_ih six times in 30 steps for 5 dispatches more;
+# - a dispatch costs 0.3 ms and more (IREE's threads spin while they wait), and the persistent
+#   kernel runs on one core.
+LAVAPIPE = StepChoices(
+    step_threads=8, step_unroll=1, step_quads=8, word_bits=64, time_chunk=5, scan_weights=500_000
+)
+# by the estimate of docs/gpu_cost.md: fewer bytes of W_ih, 16 weights of 8 bits a load
+ADRENO = StepChoices(step_quads=4, word_bits=32, time_chunk=5)
+CHOICES = {"lavapipe": LAVAPIPE, "adreno-640": ADRENO, "adreno-7xx": ADRENO}
+
+
+def step_choices(target: str) -> StepChoices:
+    """Those for a target."""
+    return CHOICES.get(target, StepChoices())
