@@ -56,13 +56,17 @@ class PoolBuffers:
     def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
         """The same buffers inside the kernel."""
         pool = self.pool
+        weights, index, table, biases = buffers
         return LaneConstants(
             pool.kind,
             pool.quads,
             pool.padded,
-            *buffers,
-            word_bits=pool.word_bits,
-            aligned=pool.aligned,
+            weights,
+            index,
+            table,
+            biases,
+            pool.word_bits,
+            pool.aligned,
         )
 
 

@@ -109,7 +109,10 @@ class StepKernel:
         self._multiply(alone, lanes, [x(0)], [sums.put_own], biases)
         if chunk > 1:
             several = arith.andi(starts, compare("ne", left, e.index(1)))
-            puts = [sums.put_own, *(partial(sums.put_later, later) for later in range(1, chunk))]
+            puts: list[Write] = [
+                sums.put_own,
+                *(partial(sums.put_later, later) for later in range(1, chunk)),
+            ]
             self._multiply(several, lanes, [x(later) for later in range(chunk)], puts, biases)
 
     def _multiply(
