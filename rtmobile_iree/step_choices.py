@@ -28,8 +28,12 @@ class StepChoices:
 LAVAPIPE = StepChoices(
     step_threads=8, step_unroll=1, step_quads=8, word_bits=64, time_chunk=5, scan_weights=500_000
 )
-# by the estimate of docs/gpu_cost.md: fewer bytes of W_ih, 16 weights of 8 bits a load
-ADRENO = StepChoices(step_quads=4, word_bits=32, time_chunk=5)
+# By the estimate of docs/gpu_cost.md: fewer bytes of W_ih; units in workgroups whose lanes of eight
+# rows fill whole waves (512 of a GRU, three waves); the persistent kernel that reads weights from
+# memory for small stacks alone.
+ADRENO = StepChoices(
+    step_threads=256, step_unroll=8, step_quads=2, word_bits=32, time_chunk=5, scan_weights=100_000
+)
 CHOICES = {"lavapipe": LAVAPIPE, "adreno-640": ADRENO, "adreno-7xx": ADRENO}
 
 
