@@ -7,6 +7,7 @@ stages of rising rates, each starting from the mask of the one before.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,12 +29,14 @@ class Phase:
         cap: highest rate of this stage; a matrix of a lower rate has its own. The last stage's is
             the highest rate of all.
         steps: optimizer steps; 0 of "done", which has no end.
+        before: highest rate of the step's stage before.
     """
 
     kind: str
     step: Step
     cap: float
     steps: int
+    before: float = 1.0
 
     @property
     def sets_masks(self) -> bool:
@@ -50,9 +53,10 @@ def plan_phases(recipe: Recipe, structures: Iterable[Structure]) -> tuple[Phase,
     phases = []
     for step in STEPS:
         stages = recipe.column_stages if step == "columns" else recipe.row_stages
-        for cap in _caps(stages, max(structure.rate(step) for structure in structures)):
-            phases.append(Phase(recipe.method.kind, step, cap, recipe.method.steps))
-            phases.append(Phase("retrain", step, cap, recipe.retrain_steps))
+        caps = _caps(stages, max(structure.rate(step) for structure in structures))
+        for before, cap in itertools.pairwise((1.0, *caps)):
+            phases.append(Phase(recipe.method.kind, step, cap, recipe.method.steps, before))
+            phases.append(Phase("retrain", step, cap, recipe.retrain_steps, before))
     return (*phases, Phase("done", STEPS[-1], math.inf, 0))
 
 

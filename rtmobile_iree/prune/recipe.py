@@ -67,6 +67,10 @@ class ADMM(_Strict):
     """Factor on rho at every update."""
     rho_max: Positive = 1.0
     """Rho grows no further."""
+    ramp: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of a stage's steps over which Z's rate rises, by equal factors, from the rate before to
+    the stage's; 0: Z has it at once. Groups are given up one after the other then, and the rest
+    learn to do without each."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

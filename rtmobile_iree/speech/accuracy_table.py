@@ -105,17 +105,17 @@ def _preface(dense: Sequence[Cell], subject: dict[str, Any]) -> list[str]:
 
 
 def _notes(subject: dict[str, Any]) -> list[str]:
-    effort = subject["effort"]
+    effort, training = subject["effort"], subject["prune"]
     return [
         f"ADMM, each stage: {effort['admm']:,} optimizer steps towards the structure and "
-        f"{effort['retrain']:,} under the mask. Two runs go through all rates, each from the one "
-        "before: columns 4, 10, 16, then rows 1.25, 2, 5, 16; and columns 4, 10, 20, then rows 8, "
-        "10, 16, 20. One-shot and unstructured pruning set their masks at once, and retrain "
-        f"{effort['admm'] + effort['retrain']:,} steps for columns and as many for rows; the list "
-        "below has everyone's steps. "
-        f"Distillation from the dense model, all methods: {subject['prune']['distill']:g}. Rates "
-        "are of the GRU's four matrices; the output layer stays dense. Made by "
-        "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
+        f"{effort['retrain']:,} under the mask, batches of {training['batch']}. Three runs go "
+        "through all rates, stage by stage: columns 4, 10; columns 8, 16, then rows 1.25, 2, 5, "
+        "16; and columns 8, 20, then rows 8, 10, 16, 20. Whole rows and columns go the same way. "
+        "One-shot and unstructured pruning set their masks at once, and retrain for as many steps "
+        "as ADMM takes to that rate (the list below has them). Distillation from the dense model, "
+        f"all methods: {training['distill']:g}. Rates are of the GRU's four matrices; the output "
+        "layer stays dense. Made by `python -m rtmobile_iree.speech.accuracy`; a cell that is "
+        "missing has not been run.",
     ]
 
 

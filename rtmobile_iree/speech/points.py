@@ -138,19 +138,19 @@ def chain_recipe(
     """What a method does to reach a chain's last rates.
 
     With ADMM, whose stages are all of the chain, each takes `effort.admm + effort.retrain` steps.
-    Those that set masks by magnitude go straight to the last rates, and retrain as long for each
-    of columns and rows.
+    Those that set masks by magnitude go straight to the last rates, and retrain for as many steps
+    as the whole chain takes, half of them after columns and half after rows where both are pruned.
     """
     rates = {"column_rate": chain.columns[-1], "row_rate": chain.rows[-1]}
-    steps = effort.admm + effort.retrain
+    stages = sum(rate > 1 for rate in (*chain.columns, *chain.rows))
+    steps = stages * (effort.admm + effort.retrain)
     if method == "unstructured":
-        masks = sum(rate > 1 for rate in rates.values())
-        return Unstructured(rates["column_rate"] * rates["row_rate"], masks * steps)
+        return Unstructured(rates["column_rate"] * rates["row_rate"], steps)
     shape = _blocks(config) if method != "rows-columns" else {"row_stripes": 1, "col_blocks": 1}
     layers = _layers(config, rates, method)
     if method == "one-shot":
-        kind = {"kind": "magnitude"}
-        return Recipe(method=kind, retrain_steps=steps, layers=layers, **shape)
+        kind, masks = {"kind": "magnitude"}, sum(rate > 1 for rate in rates.values())
+        return Recipe(method=kind, retrain_steps=steps // masks, layers=layers, **shape)
     return Recipe(
         method={"kind": "admm", "steps": effort.admm, **effort.settings},
         retrain_steps=effort.retrain,

@@ -6,15 +6,17 @@ from pathlib import Path
 import pytest
 
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.speech import points
 from rtmobile_iree.speech.accuracy import read_results, run_table, write_results
 from rtmobile_iree.speech.accuracy_jobs import RATES, Job, Settings, dense_job, jobs_of
 from rtmobile_iree.speech.accuracy_table import PAPER, Cell, markdown
-from rtmobile_iree.speech.points import METHODS, Chain, Effort
+from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
+from rtmobile_iree.speech.points import METHODS, Chain, Effort, chain_recipe
 from rtmobile_iree.speech.recipe import TrainRecipe
 
 SUBJECT = {
     "dense": TrainRecipe().model_dump(mode="json"),
-    "prune": {"distill": 0.5},
+    "prune": {"distill": 0.5, "batch": 16},
     "effort": {"admm": 1, "retrain": 2},
 }
 
@@ -39,10 +41,11 @@ def test_every_cell_once_and_the_most_telling_first():
     keys = [key for job in jobs_of(3) for key in job.keys]
     assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
     assert keys[0] == ("dense", 1, 1, 0)
-    assert [key[0] for key in keys[1:10]] == ["admm"] * 9
-    assert {key[:3] for key in keys[10:12]} == {(m, 10, 1) for m in ("one-shot", "unstructured")}
-    assert keys[12:14] == [("dense", 1, 1, 1), ("dense", 1, 1, 2)]
-    assert all(key[3] == 0 for key in keys[14 : 3 + 9 * len(METHODS)])
+    assert keys[1:5] == [(method, 10, 1, 0) for method in METHODS]
+    assert keys[5:7] == [("dense", 1, 1, 1), ("dense", 1, 1, 2)]
+    assert keys[7:15] == [(method, 10, 1, seed) for method in METHODS for seed in (1, 2)]
+    assert [key[0] for key in keys[15:23]] == ["admm"] * 8
+    assert all(key[3] == 0 for key in keys[15 : 15 + 8 * len(METHODS)])
     assert set(PAPER) == set(RATES)
     folders = [job.folder(Path("work")) for job in jobs_of(3)]
     assert len(set(folders)) == len(folders)
@@ -78,6 +81,20 @@ def test_results_of_other_recipes_are_not_mixed_in(tmp_path):
     path.write_text("{}")
     with pytest.raises(InputError, match="no results of this table"):
         read_results(path, SUBJECT)
+
+
+def test_every_method_takes_as_many_steps_to_a_rate():
+    """Else it is the longer training that is compared."""
+    config, effort = ModelConfig(("sil", "aa")), Effort(admm=40, retrain=20)
+
+    def steps(method, chain):
+        recipe = chain_recipe(method, chain, config, effort)
+        pruner = points._pruner(recipe)[0](PhoneGRU(config))
+        return pruner.steps
+
+    for job in jobs_of(1)[1:]:
+        stages = sum(rate > 1 for rate in (*job.chain.columns, *job.chain.rows))
+        assert steps(job.method, job.chain) == 60 * stages
 
 
 @pytest.mark.slow
