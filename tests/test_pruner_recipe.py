@@ -8,7 +8,7 @@ import rtmobile_iree as rt
 from rtmobile_iree.errors import PruneError
 from rtmobile_iree.prune.recipe import ADMM, Recipe
 
-ADMM_KEYS = "kind, steps, project_every, rho, rho_growth, rho_max, ramp"
+ADMM_KEYS = "kind, steps, project_every, rho, rho_growth, rho_max"
 BASE = {
     "method": {"kind": "admm", "steps": 20, "project_every": 5},
     "retrain_steps": 10,

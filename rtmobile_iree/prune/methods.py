@@ -7,8 +7,7 @@ its set S_i, through a copy Z_i in the set and a dual U_i:
     update    Z_i = projection of W_i + U_i onto S_i;  U_i = U_i + W_i - Z_i
     mask      that of a last Z_i
 
-A stage starts at Z = projection of W, U = 0; with a ramp, the set is that of the rate before at
-first, and of a higher one at each update. rho grows at each update as the recipe says; U, the
+A stage starts at Z = projection of W, U = 0. rho grows at each update as the recipe says; U, the
 dual over rho, shrinks by the same factor (Boyd et al., Distributed Optimization, section 3.4.1).
 
 **Reweighted** (BLK-REW, arXiv 2001.08357). Groups G (columns of a stripe, or rows) are pressed
@@ -73,13 +72,10 @@ class ADMMTraining:
     """ADMM; see the module's docstring."""
 
     def __init__(self, settings: ADMM, phase: Phase, weights: Weights) -> None:
-        self.settings, self.phase, self.rho, self.steps = settings, phase, settings.rho, 0
+        self.settings, self.phase, self.rho = settings, phase, settings.rho
         self.weights = {w.name: w for w in weights}
-        copies = {w.name: self._project(w, _value(w), phase.cap) for w in weights}
-        active = [name for name, z in copies.items() if not _same(self.weights[name], z)]
-        if settings.ramp:
-            copies = {n: self._project(self.weights[n], _value(self.weights[n])) for n in active}
-        self.z = {name: copies[name] for name in active}
+        copies = {w.name: self._project(w, _value(w)) for w in weights}
+        self.z = {name: z for name, z in copies.items() if not _same(self.weights[name], z)}
         self.u = {name: torch.zeros_like(z) for name, z in self.z.items()}
 
     def penalty(self) -> Tensor:
@@ -95,7 +91,6 @@ class ADMMTraining:
         """The Z and U steps, every `project_every`."""
         if steps % self.settings.project_every:
             return
-        self.steps = steps
         rho = min(self.rho * self.settings.rho_growth, max(self.settings.rho_max, self.rho))
         for name in self.z:
             w = _value(self.weights[name])
@@ -117,26 +112,18 @@ class ADMMTraining:
         return result
 
     def state_dict(self) -> State:
-        """rho, the steps up to the last update, Z and U."""
-        return {"rho": self.rho, "steps": self.steps, "z": dict(self.z), "u": dict(self.u)}
+        """rho, Z and U."""
+        return {"rho": self.rho, "z": dict(self.z), "u": dict(self.u)}
 
     def load_state_dict(self, state: State) -> None:
         """Goes on from what `state_dict` gave."""
-        self.rho, self.steps = float(state["rho"]), int(state["steps"])
+        self.rho = float(state["rho"])
         self.z = {n: z.to(self.weights[n].parameter.device) for n, z in state["z"].items()}
         self.u = {n: u.to(self.weights[n].parameter.device) for n, u in state["u"].items()}
 
-    def _project(self, weight: MaskedWeight, values: Tensor, cap: float | None = None) -> Tensor:
-        cap = self._cap() if cap is None else cap
-        mask = weight.project(self.phase.step, cap, values)
+    def _project(self, weight: MaskedWeight, values: Tensor) -> Tensor:
+        mask = weight.project(self.phase.step, self.phase.cap, values)
         return torch.where(mask, values, 0.0)
-
-    def _cap(self) -> float:
-        """The highest rate of Z at this step."""
-        phase, rising = self.phase, self.settings.ramp * self.phase.steps
-        if self.steps >= rising:
-            return phase.cap
-        return phase.before * (phase.cap / phase.before) ** (self.steps / rising)
 
 
 class ReweightedTraining:

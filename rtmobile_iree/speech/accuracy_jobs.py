@@ -21,11 +21,11 @@ RATES = (
     (10.0, 1.0), (16.0, 1.25), (16.0, 2.0), (16.0, 5.0), (20.0, 8.0),
     (16.0, 16.0), (20.0, 10.0), (20.0, 16.0), (20.0, 20.0),
 )  # fmt: skip
-# the same rates as stages of three runs; a rate of 4 or 8 is on the way only
+# the same rates as stages of three runs
 CHAINS = (
-    Chain((4.0, 10.0)),
-    Chain((8.0, 16.0), (1.25, 2.0, 5.0, 16.0)),
-    Chain((8.0, 20.0), (8.0, 10.0, 16.0, 20.0)),
+    Chain((10.0,)),
+    Chain((16.0,), (1.25, 2.0, 5.0, 16.0)),
+    Chain((20.0,), (8.0, 10.0, 16.0, 20.0)),
 )
 CHAINED: tuple[Method, ...] = ("admm", "rows-columns")
 

@@ -107,10 +107,12 @@ def _preface(dense: Sequence[Cell], subject: dict[str, Any]) -> list[str]:
 def _notes(subject: dict[str, Any]) -> list[str]:
     effort, training = subject["effort"], subject["prune"]
     return [
-        f"ADMM, each stage: {effort['admm']:,} optimizer steps towards the structure and "
-        f"{effort['retrain']:,} under the mask, batches of {training['batch']}. Three runs go "
-        "through all rates, stage by stage: columns 4, 10; columns 8, 16, then rows 1.25, 2, 5, "
-        "16; and columns 8, 20, then rows 8, 10, 16, 20. Whole rows and columns go the same way. "
+        "ADMM. Three runs go through all rates, stage by stage: columns 10; columns 16, then rows "
+        "1.25, 2, 5, 16; and columns 20, then rows 8, 10, 16, 20. A stage rises to its rate by "
+        f"factors of at most {effort['rise']:g}, each with {effort['admm']:,} optimizer steps "
+        f"towards the structure and {effort['rise_steps']:,} under the mask, and then retrains for "
+        f"{effort['retrain']:,}; batches of {training['batch']}. Whole rows and columns go the "
+        "same way. "
         "One-shot and unstructured pruning set their masks at once, and retrain for as many steps "
         "as ADMM takes to that rate (the list below has them). Distillation from the dense model, "
         f"all methods: {training['distill']:g}. Rates are of the GRU's four matrices; the output "

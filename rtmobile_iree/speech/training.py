@@ -27,7 +27,8 @@ from rtmobile_iree.speech.train_gru import training_scores
 
 STATE, LOG = "state.pt", "log.jsonl"
 SAVE_EVERY_S = 20.0
-ADMM_PACE = 0.4
+# of the highest learning rate, where pruning has to keep what the model knows
+PRUNE_PACE = 0.6
 
 
 class Run:
@@ -139,7 +140,7 @@ class Run:
         pruner.step(loss)
         if pruner.phase == phase:
             return True
-        if not phase.sets_masks:
+        if not phase.sets_masks and not phase.rising:
             self.task.module.eval()
             self.task.at_stage(phase)
         return False
@@ -153,14 +154,15 @@ class Run:
         return scores.clone()
 
     def _pace(self) -> float:
-        """Share of the highest learning rate: a rise and a cosine; flat and low where ADMM works,
-        which has to keep what the model knows."""
+        """Share of the highest learning rate: a rise and a cosine; flat and lower where masks come
+        and rates rise."""
         pruner, recipe = self.task.pruner, self.task.recipe
         if pruner is None:
             return _rise_and_fall(self.at.step / self.steps, recipe.warm_up)
-        if pruner.phase.sets_masks or pruner.done:
-            return ADMM_PACE
-        return _rise_and_fall(self.at.in_phase / pruner.phase.steps, 0.0)
+        phase = pruner.phase
+        if phase.sets_masks or phase.rising or pruner.done:
+            return PRUNE_PACE
+        return _rise_and_fall(self.at.in_phase / phase.steps, 0.0)
 
     def _where(self) -> str:
         epoch = self.at.step // self.steps_per_epoch + 1

@@ -162,7 +162,7 @@ def test_ctc_learns_too(dataset, recipe, tmp_path):
     assert load_checkpoint(tmp_path / "ctc.safetensors").config == found.config
 
 
-QUICK = Effort(admm=4, retrain=3, settings={"project_every": 2})
+QUICK = Effort(admm=4, rise=4.0, retrain=3, settings={"project_every": 2})
 
 
 @pytest.mark.parametrize("method", METHODS)
