@@ -83,16 +83,16 @@ def dense_job(seed: int) -> Job:
 
 
 def jobs_of(seeds: int) -> list[Job]:
-    """All runs, the most telling first: the lowest rate with one seed by all methods, the dense
-    models' spread, the lowest rate's; then ADMM beside one-shot at the other rates, seed by seed,
-    and what else they are compared with."""
-    dense = [dense_job(seed) for seed in range(seeds)]
+    """All runs, the most telling first: the lowest rate by ADMM and in one shot, the dense models'
+    spread, ADMM's at the lowest rate, the other methods there, the other rates; then the other
+    seeds."""
     lowest = [[jobs[0] for jobs in _by_method(seed).values()] for seed in range(seeds)]
-    order = [dense[0], *lowest[0], *dense[1:]]
-    order += [job for jobs in zip(*lowest[1:], strict=True) for job in jobs]
+    rest = [[jobs[1:] for jobs in _by_method(seed).values()] for seed in range(seeds)]
+    order = [dense_job(0), *lowest[0][:2], *(dense_job(seed) for seed in range(1, seeds))]
+    order += [jobs[0] for jobs in lowest[1:]] + lowest[0][2:]
     for seed in range(seeds):
-        rest = {method: jobs[1:] for method, jobs in _by_method(seed).items()}
-        order += [*rest["admm"], *rest["one-shot"], *rest["unstructured"], *rest["rows-columns"]]
+        order += lowest[seed][1:] if seed else []
+        order += [job for jobs in rest[seed] for job in jobs]
     return order
 
 

@@ -44,7 +44,7 @@ class Effort:
     admm: int = 20
     rise: float = 1.2
     rise_steps: int = 10
-    retrain: int = 600
+    retrain: int = 1000
     settings: dict[str, float] = field(
         default_factory=lambda: {
             "project_every": 5, "rho": 1e-2, "rho_growth": 2.0, "rho_max": 1.0,

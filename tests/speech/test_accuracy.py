@@ -41,11 +41,14 @@ def test_every_cell_once_and_the_most_telling_first():
     keys = [key for job in jobs_of(3) for key in job.keys]
     assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
     assert keys[0] == ("dense", 1, 1, 0)
-    assert keys[1:5] == [(method, 10, 1, 0) for method in METHODS]
-    assert keys[5:7] == [("dense", 1, 1, 1), ("dense", 1, 1, 2)]
-    assert keys[7:15] == [(method, 10, 1, seed) for method in METHODS for seed in (1, 2)]
-    assert [key[0] for key in keys[15:23]] == ["admm"] * 8
-    assert all(key[3] == 0 for key in keys[15 : 15 + 8 * len(METHODS)])
+    assert keys[1:5] == [
+        *((method, 10, 1, 0) for method in ("admm", "one-shot")),
+        *(("dense", 1, 1, seed) for seed in (1, 2)),
+    ]  # fmt: skip
+    assert keys[5:7] == [("admm", 10, 1, seed) for seed in (1, 2)]
+    assert {key[:2] for key in keys[7:9]} == {("rows-columns", 10), ("unstructured", 10)}
+    assert [key[0] for key in keys[9:17]] == ["admm"] * 8
+    assert all(key[3] == 0 for key in keys[9 : 9 + 8 * len(METHODS)])
     assert set(PAPER) == set(RATES)
     folders = [job.folder(Path("work")) for job in jobs_of(3)]
     assert len(set(folders)) == len(folders)
