@@ -25,9 +25,9 @@ from rtmobile_iree.speech.scoring import PER, check_phones, module_scores, score
 from rtmobile_iree.speech.task import Progress, Pruner, Task
 from rtmobile_iree.speech.training import Run
 
-# what is tried on `valid` once a dense model is trained
+# what is tried on `valid` once a model is trained, dense or pruned
 PRIOR_SCALES = (0.0, 0.3, 0.6)
-ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.0)
+ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.0, 3.0)
 # what a run that diverged leaves in its folder
 LAST_GOOD = "last-good.safetensors"
 
@@ -97,8 +97,9 @@ def train_pruned(
     examples = _examples(dataset, config)
 
     def finished(model: PhoneGRU) -> Checkpoint:
-        notes = _notes(subject, model, dataset, start.decoding, run.at.step)
-        return replace(start, module=model, notes=notes)
+        decoding = tune_decoding(model, dataset, dataset.split("valid"), start.decoding)
+        notes = _notes(subject, model, dataset, decoding, run.at.step)
+        return replace(start, module=model, decoding=decoding, notes=notes)
 
     def snapshot(phase: Phase) -> None:
         if at_stage is not None:

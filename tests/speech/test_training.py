@@ -172,7 +172,7 @@ def test_a_point_by_each_method(method, trained, dataset, recipe, tmp_path):
     assert point.weights / point.kept == pytest.approx(8, rel=0.15)
     assert point.checkpoint.notes["steps"] == 14, "all methods take as many steps"
     test = dataset.split("test")
-    per = evaluate(point.checkpoint.module, dataset, test, trained.decoding)
+    per = evaluate(point.checkpoint.module, dataset, test, point.checkpoint.decoding)
     assert point.test_per == per.percent
 
 
