@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ RATES = (
 )  # fmt: skip
 # the same rates as stages of three runs
 CHAINS = (
-    Chain((10.0,)),
+    Chain((10.0,), retrain=2),
     Chain((16.0,), (1.25, 2.0, 5.0, 16.0)),
     Chain((20.0,), (8.0, 10.0, 16.0, 20.0)),
 )
@@ -83,12 +83,13 @@ def dense_job(seed: int) -> Job:
 
 
 def jobs_of(seeds: int) -> list[Job]:
-    """All runs, the most telling first: the lowest rate by ADMM and in one shot, the dense models'
-    spread, ADMM's at the lowest rate, the other methods there, the other rates; then the other
-    seeds."""
+    """All runs, the most telling first: the lowest rate by ADMM, the dense models' spread, the
+    lowest rate in one shot, ADMM's spread there, the other methods, the other rates; then the
+    other seeds."""
     lowest = [[jobs[0] for jobs in _by_method(seed).values()] for seed in range(seeds)]
     rest = [[jobs[1:] for jobs in _by_method(seed).values()] for seed in range(seeds)]
-    order = [dense_job(0), *lowest[0][:2], *(dense_job(seed) for seed in range(1, seeds))]
+    order = [dense_job(0), lowest[0][0], *(dense_job(seed) for seed in range(1, seeds))]
+    order += lowest[0][1:2]
     order += [jobs[0] for jobs in lowest[1:]] + lowest[0][2:]
     for seed in range(seeds):
         order += lowest[seed][1:] if seed else []
@@ -113,10 +114,10 @@ def _jobs(method: Method, seed: int) -> Iterator[Job]:
 def _parts(chain: Chain) -> Iterator[tuple[tuple[float, float], Chain]]:
     """Every stage's rates, and the chain up to there."""
     for end, column in enumerate(chain.columns, 1):
-        yield (column, 1.0), Chain(chain.columns[:end])
+        yield (column, 1.0), replace(chain, columns=chain.columns[:end], rows=(1.0,))
     for end, row in enumerate(chain.rows, 1):
         if row > 1:
-            yield (chain.columns[-1], row), Chain(chain.columns, chain.rows[:end])
+            yield (chain.columns[-1], row), replace(chain, rows=chain.rows[:end])
 
 
 def run_job(settings: Settings, job: Job) -> None:

@@ -58,10 +58,12 @@ class Chain:
 
     Attributes:
         columns, rows: rising; the last are the recipe's rates, the others stages on the way.
+        retrain: how often `Effort.retrain` each stage has.
     """
 
     columns: tuple[float, ...]
     rows: tuple[float, ...] = (1.0,)
+    retrain: int = 1
 
     def point(self, phase: Phase) -> tuple[float, float]:
         """(column rate, row rate) of the module after a phase's retraining."""
@@ -150,7 +152,7 @@ def chain_recipe(
     layers = _layers(config, rates, method)
     whole = Recipe(
         method={"kind": "admm", "steps": effort.admm, **effort.settings},
-        retrain_steps=effort.retrain,
+        retrain_steps=chain.retrain * effort.retrain,
         rise=effort.rise,
         rise_steps=effort.rise_steps,
         column_stages=chain.columns[:-1],

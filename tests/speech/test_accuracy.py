@@ -42,8 +42,7 @@ def test_every_cell_once_and_the_most_telling_first():
     assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
     assert keys[0] == ("dense", 1, 1, 0)
     assert keys[1:5] == [
-        *((method, 10, 1, 0) for method in ("admm", "one-shot")),
-        *(("dense", 1, 1, seed) for seed in (1, 2)),
+        ("admm", 10, 1, 0), ("dense", 1, 1, 1), ("dense", 1, 1, 2), ("one-shot", 10, 1, 0),
     ]  # fmt: skip
     assert keys[5:7] == [("admm", 10, 1, seed) for seed in (1, 2)]
     assert {key[:2] for key in keys[7:9]} == {("rows-columns", 10), ("unstructured", 10)}
