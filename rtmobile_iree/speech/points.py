@@ -162,7 +162,7 @@ def chain_recipe(
     )
     if method in ("admm", "rows-columns"):
         return whole
-    structure = Structure(*rates.values(), 1, 1)
+    structure = Structure(chain.columns[-1], chain.rows[-1], 1, 1)
     steps = sum(phase.steps for phase in plan_phases(whole, [structure]))
     if method == "unstructured":
         return Unstructured(rates["column_rate"] * rates["row_rate"], steps)
