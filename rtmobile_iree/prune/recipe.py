@@ -3,8 +3,8 @@
     method: {kind: admm, steps: 2000, project_every: 100, rho: 1e-3, rho_growth: 1.5, rho_max: 1}
     retrain_steps: 1000        # under the mask, after each stage of each step
     column_stages: [4, 8]      # step 1 in three stages: 4x, 8x, then each matrix's own rate
-    rise: 1.2                  # each stage goes up by factors of at most 1.2; without it, at once
-    rise_steps: 10             # of retraining each time, before the stage's own
+    rise: 1.5                  # a stage goes up by factors of at most 1.5, each with all of the
+    rise_steps: 100            # method's steps and so many of retraining; without it, at once
     row_stripes: 48            # of every matrix that does not say otherwise
     col_blocks: 8
     layers:                    # first match wins; names as in `rtmobile_iree.prune.prune`
