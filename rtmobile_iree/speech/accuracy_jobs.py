@@ -83,18 +83,15 @@ def dense_job(seed: int) -> Job:
 
 
 def jobs_of(seeds: int) -> list[Job]:
-    """All runs, the most telling first: the lowest rate by ADMM, the dense models' spread, the
-    lowest rate in one shot, ADMM's spread there, the other methods, the other rates; then the
-    other seeds."""
-    lowest = [[jobs[0] for jobs in _by_method(seed).values()] for seed in range(seeds)]
-    rest = [[jobs[1:] for jobs in _by_method(seed).values()] for seed in range(seeds)]
-    order = [dense_job(0), lowest[0][0], *(dense_job(seed) for seed in range(1, seeds))]
-    order += lowest[0][1:2]
-    order += [jobs[0] for jobs in lowest[1:]] + lowest[0][2:]
-    for seed in range(seeds):
-        order += lowest[seed][1:] if seed else []
-        order += [job for jobs in rest[seed] for job in jobs]
-    return order
+    """All runs, the most telling first: ADMM and one-shot at the lowest rate, a second dense model,
+    ADMM at the next rates; then all of the lowest rate, and the rest seed by seed."""
+    jobs = [_by_method(seed) for seed in range(seeds)]
+    dense = [dense_job(seed) for seed in range(seeds)]
+    admm, one_shot = jobs[0]["admm"], jobs[0]["one-shot"]
+    order = [dense[0], admm[0], *dense[1:2], one_shot[0], admm[1], *dense[2:]]
+    order += [found[0] for method in METHODS for found in (seed[method] for seed in jobs)]
+    order += [job for seed in jobs for method in METHODS for job in seed[method]]
+    return list(dict.fromkeys(order))
 
 
 def _by_method(seed: int) -> dict[Method, list[Job]]:

@@ -41,13 +41,13 @@ def test_every_cell_once_and_the_most_telling_first():
     keys = [key for job in jobs_of(3) for key in job.keys]
     assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
     assert keys[0] == ("dense", 1, 1, 0)
-    assert keys[1:5] == [
-        ("admm", 10, 1, 0), ("dense", 1, 1, 1), ("dense", 1, 1, 2), ("one-shot", 10, 1, 0),
-    ]  # fmt: skip
-    assert keys[5:7] == [("admm", 10, 1, seed) for seed in (1, 2)]
-    assert {key[:2] for key in keys[7:9]} == {("rows-columns", 10), ("unstructured", 10)}
-    assert [key[0] for key in keys[9:17]] == ["admm"] * 8
-    assert all(key[3] == 0 for key in keys[9 : 9 + 8 * len(METHODS)])
+    assert keys[1:4] == [("admm", 10, 1, 0), ("dense", 1, 1, 1), ("one-shot", 10, 1, 0)]
+    assert keys[4:8] == [("admm", 16, row, 0) for row in (1.25, 2, 5, 16)]
+    assert keys[8:11] == [("dense", 1, 1, 2), ("admm", 10, 1, 1), ("admm", 10, 1, 2)]
+    assert {key[1:3] for key in keys[9:19]} == {(10, 1)}
+    assert {key[0] for key in keys[9:19]} == set(METHODS)
+    assert keys[19:23] == [("admm", 20, row, 0) for row in (8, 10, 16, 20)]
+    assert all(key[3] == 0 for key in keys[19 : 19 + 4 + 8 * 3])
     assert set(PAPER) == set(RATES)
     folders = [job.folder(Path("work")) for job in jobs_of(3)]
     assert len(set(folders)) == len(folders)
