@@ -102,6 +102,24 @@ class TestPhases:
         ]  # fmt: skip
         assert str(run.pruner.phase) == "done"
 
+    def test_a_stage_rises_by_equal_factors_to_its_rate(self):
+        asked = recipe(column_stages=[1.5], rise=1.25, rise_steps=1)
+        phases = Run(Net(), asked).pruner._phases[:-1]
+        assert [round(phase.cap, 3) for phase in phases[::2]] == [
+            *(1.225, 1.5, 1.732, 2), *(1.189, 1.414, 1.682, 2),
+        ]  # fmt: skip
+        assert [phase.steps for phase in phases[1::2]] == [1, 2, 1, 2, 1, 1, 1, 2]
+        assert [phase.rising for phase in phases[1::2]] == [
+            *(True, False, True, False), *(True, True, True, False),
+        ]  # fmt: skip
+        assert all(phase.steps == 5 for phase in phases[::2])
+        run = Run(Net(), asked).to_the_end()
+        run.pruner.finalize()
+        once = Run(Net(), recipe()).to_the_end()
+        once.pruner.finalize()
+        found, wanted = (zeros(one.module.gru.weight_hh_l0).mean() for one in (run, once))
+        assert found == wanted
+
     def test_masks_are_set_at_the_end_of_training_and_hold_in_retraining(self):
         run = Run(Net(), recipe(layers={"gru": {"column_rate": 2}}))
         gru = run.module.gru

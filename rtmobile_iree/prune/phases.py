@@ -2,11 +2,13 @@
 
 Source: RTMobile (arXiv 2002.11474), section IV-A, Algorithm 1: step 1 (columns), then step 2
 (rows), each a training towards the structure and then masked retraining. A step may take several
-stages of rising rates, each starting from the mask of the one before.
+stages of rising rates, each starting from the mask of the one before; a stage may rise to its rate
+step by step.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -28,12 +30,14 @@ class Phase:
         cap: highest rate of this stage; a matrix of a lower rate has its own. The last stage's is
             the highest rate of all.
         steps: optimizer steps; 0 of "done", which has no end.
+        rising: whether it only leads to its stage's rate.
     """
 
     kind: str
     step: Step
     cap: float
     steps: int
+    rising: bool = False
 
     @property
     def sets_masks(self) -> bool:
@@ -50,9 +54,14 @@ def plan_phases(recipe: Recipe, structures: Iterable[Structure]) -> tuple[Phase,
     phases = []
     for step in STEPS:
         stages = recipe.column_stages if step == "columns" else recipe.row_stages
-        for cap in _caps(stages, max(structure.rate(step) for structure in structures)):
-            phases.append(Phase(recipe.method.kind, step, cap, recipe.method.steps))
-            phases.append(Phase("retrain", step, cap, recipe.retrain_steps))
+        caps = _caps(stages, max(structure.rate(step) for structure in structures))
+        for before, stage in itertools.pairwise((1.0, *caps)):
+            for cap in _rises(before, stage, recipe.rise):
+                steps, rising = recipe.retrain_steps, cap < stage
+                if rising:
+                    steps = recipe.rise_steps
+                phases.append(Phase(recipe.method.kind, step, cap, recipe.method.steps, rising))
+                phases.append(Phase("retrain", step, cap, steps, rising))
     return (*phases, Phase("done", STEPS[-1], math.inf, 0))
 
 
@@ -61,3 +70,11 @@ def _caps(stages: Iterable[float], highest: float) -> tuple[float, ...]:
     if highest == 1:
         return ()
     return (*(stage for stage in stages if 1 < stage < highest), highest)
+
+
+def _rises(before: float, stage: float, factor: float | None) -> tuple[float, ...]:
+    """The rates on the way from one stage's to the next, which is the last of them."""
+    if factor is None:
+        return (stage,)
+    count = math.ceil(math.log(stage / before) / math.log(factor) - 1e-9)
+    return (*(before * (stage / before) ** (n / count) for n in range(1, count)), stage)

@@ -3,6 +3,8 @@
     method: {kind: admm, steps: 2000, project_every: 100, rho: 1e-3, rho_growth: 1.5, rho_max: 1}
     retrain_steps: 1000        # under the mask, after each stage of each step
     column_stages: [4, 8]      # step 1 in three stages: 4x, 8x, then each matrix's own rate
+    rise: 1.5                  # a stage goes up by factors of at most 1.5, each with all of the
+    rise_steps: 100            # method's steps and so many of retraining; without it, at once
     row_stripes: 48            # of every matrix that does not say otherwise
     col_blocks: 8
     layers:                    # first match wins; names as in `rtmobile_iree.prune.prune`
@@ -154,6 +156,11 @@ class Recipe(_Strict):
     col_blocks: Count = 8
     column_stages: Rates = ()
     row_stages: Rates = ()
+    rise: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
+    """A stage goes up to its rate by equal factors, this one at most, each with the method's
+    training and `rise_steps` of retraining, but for the last, which has `retrain_steps`. None: at
+    once."""
+    rise_steps: Annotated[int, Field(ge=0)] = 0
     layers: Annotated[dict[str, LayerRates], Field(min_length=1)] | None = None
     budget: Budget | None = None
 

@@ -125,17 +125,18 @@ def main(
     seeds: Annotated[int, typer.Option(help="Dense models, and points from each.")] = 3,
     recipe: Annotated[Path | None, typer.Option(help="Of the dense models, YAML.")] = None,
     prune_recipe: Annotated[Path | None, typer.Option(help="Of the points' training.")] = None,
+    retrain: Annotated[int, typer.Option(help="Steps at each stage's own rate.")] = Effort.retrain,
 ) -> None:
     """Fills the table of PER against compression."""
-    if jobs < 1 or seeds < 1:
-        raise InputError(f"--jobs {jobs}, --seeds {seeds}: use 1 or more")
+    if min(jobs, seeds, retrain) < 1:
+        raise InputError(f"--jobs {jobs}, --seeds {seeds}, --retrain {retrain}: use 1 or more")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     settings = Settings(
         corpus,
         work,
         TrainRecipe.load(recipe or RECIPES / "dense.yaml"),
         TrainRecipe.load(prune_recipe or RECIPES / "prune.yaml"),
-        Effort(),
+        Effort(retrain=retrain),
     )
     run_table(settings, json_file, seeds, jobs)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -21,10 +21,11 @@ RATES = (
     (10.0, 1.0), (16.0, 1.25), (16.0, 2.0), (16.0, 5.0), (20.0, 8.0),
     (16.0, 16.0), (20.0, 10.0), (20.0, 16.0), (20.0, 20.0),
 )  # fmt: skip
-# the same rates as stages of two runs
+# the same rates as stages of three runs
 CHAINS = (
-    Chain((4.0, 10.0, 16.0), (1.25, 2.0, 5.0, 16.0)),
-    Chain((4.0, 10.0, 20.0), (8.0, 10.0, 16.0, 20.0)),
+    Chain((10.0,), retrain=2),
+    Chain((16.0,), (1.25, 2.0, 5.0, 16.0)),
+    Chain((20.0,), (8.0, 10.0, 16.0, 20.0)),
 )
 CHAINED: tuple[Method, ...] = ("admm", "rows-columns")
 
@@ -82,33 +83,38 @@ def dense_job(seed: int) -> Job:
 
 
 def jobs_of(seeds: int) -> list[Job]:
-    """All runs, the most telling first: one seed of ADMM and what it is compared with at the lowest
-    rate, the dense models' spread, the rest of that seed, then the other seeds."""
+    """All runs, the most telling first: ADMM and one-shot at the lowest rate, a second dense model,
+    ADMM at the next rates; then all of the lowest rate, and the rest seed by seed."""
+    jobs = [_by_method(seed) for seed in range(seeds)]
     dense = [dense_job(seed) for seed in range(seeds)]
-    admm = [list(_jobs("admm", seed)) for seed in range(seeds)]
-    others = [_compared(seed) for seed in range(seeds)]
-    order = [dense[0], *admm[0], *others[0][:2], *dense[1:], *others[0][2:]]
-    order += [job for chains in admm[1:] for job in chains]
-    return order + [job for compared in others[1:] for job in compared]
+    admm, one_shot = jobs[0]["admm"], jobs[0]["one-shot"]
+    order = [dense[0], admm[0], *dense[1:2], one_shot[0], admm[1], *dense[2:]]
+    order += [found[0] for method in METHODS for found in (seed[method] for seed in jobs)]
+    order += [job for seed in jobs for method in METHODS for job in seed[method]]
+    return list(dict.fromkeys(order))
 
 
-def _compared(seed: int) -> list[Job]:
-    """Runs of the other methods, rate by rate where they are single."""
-    single = (list(_jobs(method, seed)) for method in METHODS if method not in CHAINED)
-    by_rate = [job for jobs in zip(*single, strict=True) for job in jobs]
-    return [*by_rate[:2], *_jobs("rows-columns", seed), *by_rate[2:]]
+def _by_method(seed: int) -> dict[Method, list[Job]]:
+    """A seed's runs, the lowest rate first."""
+    return {method: list(_jobs(method, seed)) for method in METHODS}
 
 
 def _jobs(method: Method, seed: int) -> Iterator[Job]:
-    if method not in CHAINED:
-        yield from (Job(method, seed, ((c, r),), Chain((c,), (r,))) for c, r in RATES)
-        return
-    left = list(RATES)
     for chain in CHAINS:
-        stages = [(c, 1.0) for c in chain.columns] + [(chain.columns[-1], r) for r in chain.rows]
-        points = tuple(stage for stage in stages if stage in left)
-        left = [rate for rate in left if rate not in points]
-        yield Job(method, seed, points, chain)
+        parts = {point: part for point, part in _parts(chain) if point in RATES}
+        if method in CHAINED:
+            yield Job(method, seed, tuple(parts), chain)
+        else:
+            yield from (Job(method, seed, (point,), part) for point, part in parts.items())
+
+
+def _parts(chain: Chain) -> Iterator[tuple[tuple[float, float], Chain]]:
+    """Every stage's rates, and the chain up to there."""
+    for end, column in enumerate(chain.columns, 1):
+        yield (column, 1.0), replace(chain, columns=chain.columns[:end], rows=(1.0,))
+    for end, row in enumerate(chain.rows, 1):
+        if row > 1:
+            yield (chain.columns[-1], row), replace(chain, rows=chain.rows[:end])
 
 
 def run_job(settings: Settings, job: Job) -> None:

@@ -91,7 +91,7 @@ def markdown(
 
 def _preface(dense: Sequence[Cell], subject: dict[str, Any]) -> list[str]:
     model = subject["dense"]["model"]
-    shape = f"{model['layers']} x {model['hidden']} GRU"
+    shape = f"{model['layers']} x {model['hidden']} GRU, steps of {10 * model['stack']} ms"
     if not dense:
         return [f"{shape}: no run has finished yet."]
     one = dense[0]
@@ -105,17 +105,19 @@ def _preface(dense: Sequence[Cell], subject: dict[str, Any]) -> list[str]:
 
 
 def _notes(subject: dict[str, Any]) -> list[str]:
-    effort = subject["effort"]
+    effort, training = subject["effort"], subject["prune"]
     return [
-        f"ADMM, each stage: {effort['admm']:,} optimizer steps towards the structure and "
-        f"{effort['retrain']:,} under the mask. Two runs go through all rates, each from the one "
-        "before: columns 4, 10, 16, then rows 1.25, 2, 5, 16; and columns 4, 10, 20, then rows 8, "
-        "10, 16, 20. One-shot and unstructured pruning set their masks at once, and retrain "
-        f"{effort['admm'] + effort['retrain']:,} steps for columns and as many for rows; the list "
-        "below has everyone's steps. "
-        f"Distillation from the dense model, all methods: {subject['prune']['distill']:g}. Rates "
-        "are of the GRU's four matrices; the output layer stays dense. Made by "
-        "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
+        "ADMM. Three runs go through all rates, stage by stage: columns 10; columns 16, then rows "
+        "1.25, 2, 5, 16; and columns 20, then rows 8, 10, 16, 20. A stage rises to its rate by "
+        f"factors of at most {effort['rise']:g}, each with {effort['admm']:,} optimizer steps "
+        f"towards the structure and {effort['rise_steps']:,} under the mask, then retrains for "
+        f"{effort['retrain']:,}, at 10 x 1 for twice as many; batches of {training['batch']}. "
+        "Whole rows and columns go the same way. One-shot and unstructured pruning set their masks "
+        "at once, and retrain for as many steps as ADMM takes to that rate (the list below has "
+        "them). Every model's decoder is tuned on `valid`. Distillation from the dense model, "
+        f"all methods: {training['distill']:g}. Rates are of the GRU's four matrices; the output "
+        "layer stays dense. Made by `python -m rtmobile_iree.speech.accuracy`; a cell that is "
+        "missing has not been run.",
     ]
 
 

@@ -27,17 +27,19 @@ class Example:
     Attributes:
         x: [T, inputs] f32, stacked.
         labels: [T] i64, those of the first `delay` steps `NO_LABEL`.
+        own: whether its speaker is one of those that will be tested.
     """
 
     x: Tensor
     labels: Tensor
+    own: bool = True
 
     @staticmethod
-    def of(item: Item, config: ModelConfig) -> Example:
+    def of(item: Item, config: ModelConfig, own: bool = True) -> Example:
         labels = item.labels(config.phones, config.stack)
         late = np.concatenate([np.full(config.delay, NO_LABEL), labels])
         x = torch.from_numpy(stack_frames(item.frames, config))
-        return Example(x, torch.from_numpy(late))
+        return Example(x, torch.from_numpy(late), own)
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,21 @@ class Batch:
         """Each utterance's phones in order, what CTC learns: labels without repeats."""
         rows = (row[row != NO_LABEL].tolist() for row in self.labels)
         return [torch.tensor(collapse(row)) for row in rows]
+
+
+def epoch_numbers(
+    examples: Sequence[Example], others_every: int, seed: int, epoch: int
+) -> list[int]:
+    """Which examples an epoch takes: all own ones, and each time the next part of the others.
+
+    Every epoch takes equally many; up to `others_every - 1` of the others are never taken.
+    """
+    own = [n for n, example in enumerate(examples) if example.own]
+    others = [n for n, example in enumerate(examples) if not example.own]
+    size = len(others) // others_every
+    shuffled = np.random.default_rng([seed, 2]).permutation(others).tolist()
+    start = epoch % others_every * size
+    return sorted([*own, *shuffled[start : start + size]])
 
 
 def epoch_batches(examples: Sequence[Example], size: int, seed: int, epoch: int) -> list[list[int]]:

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from rtmobile_iree.prune.phases import Phase
+from rtmobile_iree.prune.phases import Phase, plan_phases
 from rtmobile_iree.prune.recipe import Recipe
+from rtmobile_iree.prune.structure import Structure
 from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
 from rtmobile_iree.speech.checkpoint import Checkpoint, load_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, open_dataset
@@ -26,7 +27,7 @@ METHODS: dict[Method, str] = {
     "unstructured": "unstructured magnitude",
 }
 # rows of a stripe, and columns of a block where a matrix has enough of them
-STRIPE_ROWS, BLOCK_COLUMNS = 32, 32
+STRIPE_ROWS, BLOCK_COLUMNS = 16, 32
 
 
 @dataclass(frozen=True)
@@ -34,16 +35,19 @@ class Effort:
     """How long a stage takes, in optimizer steps.
 
     Attributes:
-        admm: towards the structure.
-        retrain: under the mask, after that.
-        settings: the rest of ADMM's, see `rt.Recipe`.
+        admm: towards the structure, each time the rate rises.
+        rise: by which factor at most, and for how many steps it then retrains, see `rt.Recipe`.
+        retrain: at the stage's own rate.
+        settings: the rest of ADMM's.
     """
 
-    admm: int = 240
-    retrain: int = 560
+    admm: int = 20
+    rise: float = 1.2
+    rise_steps: int = 10
+    retrain: int = 1000
     settings: dict[str, float] = field(
         default_factory=lambda: {
-            "project_every": 40, "rho": 3e-3, "rho_growth": 2.0, "rho_max": 1.0,
+            "project_every": 5, "rho": 1e-2, "rho_growth": 2.0, "rho_max": 1.0,
         }
     )  # fmt: skip
 
@@ -54,10 +58,12 @@ class Chain:
 
     Attributes:
         columns, rows: rising; the last are the recipe's rates, the others stages on the way.
+        retrain: how often `Effort.retrain` each stage has.
     """
 
     columns: tuple[float, ...]
     rows: tuple[float, ...] = (1.0,)
+    retrain: int = 1
 
     def point(self, phase: Phase) -> tuple[float, float]:
         """(column rate, row rate) of the module after a phase's retraining."""
@@ -137,28 +143,32 @@ def chain_recipe(
 ) -> Recipe | Unstructured:
     """What a method does to reach a chain's last rates.
 
-    With ADMM, whose stages are all of the chain, each takes `effort.admm + effort.retrain` steps.
-    Those that set masks by magnitude go straight to the last rates, and retrain as long for each
-    of columns and rows.
+    ADMM goes through all of the chain. What sets masks by magnitude goes straight to the last
+    rates, and retrains for as many steps as ADMM takes, half of them after columns and half after
+    rows where both are pruned.
     """
     rates = {"column_rate": chain.columns[-1], "row_rate": chain.rows[-1]}
-    steps = effort.admm + effort.retrain
-    if method == "unstructured":
-        masks = sum(rate > 1 for rate in rates.values())
-        return Unstructured(rates["column_rate"] * rates["row_rate"], masks * steps)
     shape = _blocks(config) if method != "rows-columns" else {"row_stripes": 1, "col_blocks": 1}
     layers = _layers(config, rates, method)
-    if method == "one-shot":
-        kind = {"kind": "magnitude"}
-        return Recipe(method=kind, retrain_steps=steps, layers=layers, **shape)
-    return Recipe(
+    whole = Recipe(
         method={"kind": "admm", "steps": effort.admm, **effort.settings},
-        retrain_steps=effort.retrain,
+        retrain_steps=chain.retrain * effort.retrain,
+        rise=effort.rise,
+        rise_steps=effort.rise_steps,
         column_stages=chain.columns[:-1],
         row_stages=chain.rows[:-1],
         layers=layers,
         **shape,
     )
+    if method in ("admm", "rows-columns"):
+        return whole
+    structure = Structure(chain.columns[-1], chain.rows[-1], 1, 1)
+    steps = sum(phase.steps for phase in plan_phases(whole, [structure]))
+    if method == "unstructured":
+        return Unstructured(rates["column_rate"] * rates["row_rate"], steps)
+    masks = sum(rate > 1 for rate in rates.values())
+    kind = {"kind": "magnitude"}
+    return Recipe(method=kind, retrain_steps=steps // masks, layers=layers, **shape)
 
 
 def _blocks(config: ModelConfig) -> dict[str, int]:

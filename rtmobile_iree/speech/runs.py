@@ -25,9 +25,9 @@ from rtmobile_iree.speech.scoring import PER, check_phones, module_scores, score
 from rtmobile_iree.speech.task import Progress, Pruner, Task
 from rtmobile_iree.speech.training import Run
 
-# what is tried on `valid` once a dense model is trained
+# what is tried on `valid` once a model is trained, dense or pruned
 PRIOR_SCALES = (0.0, 0.3, 0.6)
-ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0)
+ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.0, 3.0)
 # what a run that diverged leaves in its folder
 LAST_GOOD = "last-good.safetensors"
 
@@ -56,7 +56,7 @@ def train_dense(
         return evaluate(module, dataset, valid, decoding).percent
 
     subject = _subject(dataset, recipe, seed, "dense")
-    task = Task(module, _examples(train, config), recipe, seed, subject, validate)
+    task = Task(module, _examples(dataset, config), recipe, seed, subject, validate)
     run = Run(task, folder, progress)
     _finish(run, Checkpoint(module, decoding, dataset.corpus.folding, subject))
     decoding = tune_decoding(module, dataset, valid, decoding)
@@ -94,11 +94,12 @@ def train_pruned(
     config = start.config
     pruner = make_pruner(module)
     subject = _subject(dataset, recipe, seed, subject) | {"start": start.notes}
-    examples = _examples(dataset.split("train"), config)
+    examples = _examples(dataset, config)
 
     def finished(model: PhoneGRU) -> Checkpoint:
-        notes = _notes(subject, model, dataset, start.decoding, run.at.step)
-        return replace(start, module=model, notes=notes)
+        decoding = tune_decoding(model, dataset, dataset.split("valid"), start.decoding)
+        notes = _notes(subject, model, dataset, decoding, run.at.step)
+        return replace(start, module=model, decoding=decoding, notes=notes)
 
     def snapshot(phase: Phase) -> None:
         if at_stage is not None:
@@ -163,8 +164,12 @@ def _finish(run: Run, like: Checkpoint) -> PhoneGRU:
         raise DivergenceError(f"{error}; the last good model is {path}") from error
 
 
-def _examples(items: Sequence[Item], config: ModelConfig) -> list[Example]:
-    return [Example.of(item, config) for item in items]
+def _examples(dataset: Dataset, config: ModelConfig) -> list[Example]:
+    """The training set's."""
+    own = {item.utterance.speaker for item in dataset.split("test")}
+    return [
+        Example.of(item, config, item.utterance.speaker in own) for item in dataset.split("train")
+    ]
 
 
 def _subject(

@@ -20,13 +20,15 @@ from torch import Tensor
 
 from rtmobile_iree.errors import DivergenceError, InputError
 from rtmobile_iree.speech.acoustic import PhoneGRU, plain_copy
-from rtmobile_iree.speech.batches import Batch, augmented, epoch_batches
+from rtmobile_iree.speech.batches import Batch, augmented, epoch_batches, epoch_numbers
 from rtmobile_iree.speech.loss import training_loss
 from rtmobile_iree.speech.task import Position, Progress, Pruner, State, Task
+from rtmobile_iree.speech.train_gru import training_scores
 
 STATE, LOG = "state.pt", "log.jsonl"
 SAVE_EVERY_S = 20.0
-ADMM_PACE = 0.4
+# of the highest learning rate, where pruning has to keep what the model knows
+PRUNE_PACE = 0.6
 
 
 class Run:
@@ -42,9 +44,13 @@ class Run:
         self.at = Position()
         recipe = task.recipe
         self.optimizer = torch.optim.AdamW(
-            task.module.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay
+            task.module.parameters(),
+            recipe.learning_rate,
+            weight_decay=recipe.weight_decay,
+            fused=True,
         )
-        self.steps_per_epoch = math.ceil(len(task.examples) / recipe.batch)
+        taken = epoch_numbers(task.examples, recipe.others_every, task.seed, 0)
+        self.steps_per_epoch = math.ceil(len(taken) / recipe.batch)
         self._saved_s = time.monotonic()
         folder.mkdir(parents=True, exist_ok=True)
         if (folder / STATE).exists():
@@ -94,8 +100,10 @@ class Run:
     def _batches(self) -> Iterator[Batch]:
         task = self.task
         epoch, done = divmod(self.at.step, self.steps_per_epoch)
-        for numbers in epoch_batches(task.examples, task.recipe.batch, task.seed, epoch)[done:]:
-            batch = Batch.of([task.examples[n] for n in numbers])
+        taken = epoch_numbers(task.examples, task.recipe.others_every, task.seed, epoch)
+        examples = [task.examples[n] for n in taken]
+        for numbers in epoch_batches(examples, task.recipe.batch, task.seed, epoch)[done:]:
+            batch = Batch.of([examples[n] for n in numbers])
             rng = np.random.default_rng([task.seed, 1, self.at.step])
             module = task.module
             yield augmented(batch, task.recipe.augment, module.mean, module.scale, rng)
@@ -107,7 +115,7 @@ class Run:
             group["lr"] = task.recipe.learning_rate * self._pace()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((task.seed << 32) + self.at.step)  # dropout
-            scores, _ = module(batch.x, module.initial_state(len(batch.x)))
+            scores = training_scores(module, batch.x, task.recipe.precision)
         loss = training_loss(
             scores, batch, module.config, self._teacher_scores(batch), task.recipe.distill
         )
@@ -132,7 +140,7 @@ class Run:
         pruner.step(loss)
         if pruner.phase == phase:
             return True
-        if not phase.sets_masks:
+        if not phase.sets_masks and not phase.rising:
             self.task.module.eval()
             self.task.at_stage(phase)
         return False
@@ -142,18 +150,19 @@ class Run:
         if teacher is None or self.task.recipe.distill == 0:
             return None
         with torch.inference_mode():
-            scores, _ = teacher(batch.x, teacher.initial_state(len(batch.x)))
+            scores = training_scores(teacher, batch.x, self.task.recipe.precision)
         return scores.clone()
 
     def _pace(self) -> float:
-        """Share of the highest learning rate: a rise and a cosine; flat and low where ADMM works,
-        which has to keep what the model knows."""
+        """Share of the highest learning rate: a rise and a cosine; flat and lower where masks come
+        and rates rise."""
         pruner, recipe = self.task.pruner, self.task.recipe
         if pruner is None:
             return _rise_and_fall(self.at.step / self.steps, recipe.warm_up)
-        if pruner.phase.sets_masks or pruner.done:
-            return ADMM_PACE
-        return _rise_and_fall(self.at.in_phase / pruner.phase.steps, 0.0)
+        phase = pruner.phase
+        if phase.sets_masks or phase.rising or pruner.done:
+            return PRUNE_PACE
+        return _rise_and_fall(self.at.in_phase / phase.steps, 0.0)
 
     def _where(self) -> str:
         epoch = self.at.step // self.steps_per_epoch + 1

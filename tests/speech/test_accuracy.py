@@ -6,16 +6,18 @@ from pathlib import Path
 import pytest
 
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.speech import points
 from rtmobile_iree.speech.accuracy import read_results, run_table, write_results
 from rtmobile_iree.speech.accuracy_jobs import RATES, Job, Settings, dense_job, jobs_of
 from rtmobile_iree.speech.accuracy_table import PAPER, Cell, markdown
-from rtmobile_iree.speech.points import METHODS, Chain, Effort
+from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
+from rtmobile_iree.speech.points import METHODS, Chain, Effort, chain_recipe
 from rtmobile_iree.speech.recipe import TrainRecipe
 
 SUBJECT = {
     "dense": TrainRecipe().model_dump(mode="json"),
-    "prune": {"distill": 0.5},
-    "effort": {"admm": 1, "retrain": 2},
+    "prune": {"distill": 0.5, "batch": 16},
+    "effort": {"admm": 1, "rise": 1.5, "rise_steps": 3, "retrain": 2},
 }
 
 
@@ -31,7 +33,7 @@ def settings(tones, recipe, tmp_path):
         tmp_path / "work",
         quick,
         quick,
-        Effort(admm=4, retrain=3, settings={"project_every": 2}),
+        Effort(admm=4, rise=4.0, retrain=3, settings={"project_every": 2}),
     )
 
 
@@ -39,10 +41,13 @@ def test_every_cell_once_and_the_most_telling_first():
     keys = [key for job in jobs_of(3) for key in job.keys]
     assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
     assert keys[0] == ("dense", 1, 1, 0)
-    assert [key[0] for key in keys[1:10]] == ["admm"] * 9
-    assert {key[:3] for key in keys[10:12]} == {(m, 10, 1) for m in ("one-shot", "unstructured")}
-    assert keys[12:14] == [("dense", 1, 1, 1), ("dense", 1, 1, 2)]
-    assert all(key[3] == 0 for key in keys[14 : 3 + 9 * len(METHODS)])
+    assert keys[1:4] == [("admm", 10, 1, 0), ("dense", 1, 1, 1), ("one-shot", 10, 1, 0)]
+    assert keys[4:8] == [("admm", 16, row, 0) for row in (1.25, 2, 5, 16)]
+    assert keys[8:11] == [("dense", 1, 1, 2), ("admm", 10, 1, 1), ("admm", 10, 1, 2)]
+    assert {key[1:3] for key in keys[9:19]} == {(10, 1)}
+    assert {key[0] for key in keys[9:19]} == set(METHODS)
+    assert keys[19:23] == [("admm", 20, row, 0) for row in (8, 10, 16, 20)]
+    assert all(key[3] == 0 for key in keys[19 : 19 + 4 + 8 * 3])
     assert set(PAPER) == set(RATES)
     folders = [job.folder(Path("work")) for job in jobs_of(3)]
     assert len(set(folders)) == len(folders)
@@ -78,6 +83,20 @@ def test_results_of_other_recipes_are_not_mixed_in(tmp_path):
     path.write_text("{}")
     with pytest.raises(InputError, match="no results of this table"):
         read_results(path, SUBJECT)
+
+
+def test_every_method_takes_as_many_steps_to_a_rate():
+    """Else it is the longer training that is compared."""
+    config, effort = ModelConfig(("sil", "aa")), Effort()
+    for job in jobs_of(1)[1:]:
+        steps = {
+            method: points._pruner(chain_recipe(method, job.chain, config, effort))[0](
+                PhoneGRU(config)
+            ).steps
+            for method in METHODS
+        }
+        assert steps["admm"] > effort.retrain
+        assert max(steps.values()) - min(steps.values()) <= 1, "an odd number is halved"
 
 
 @pytest.mark.slow

@@ -22,7 +22,7 @@ def test_the_models_know_what_they_are(name):
     assert checkpoint.notes["kept"] == kept, "as stored: the smallest weights are 0 in f16"
     rate = 1 if name == "dense" else float(name.removeprefix("pruned-").removesuffix("x"))
     assert weights / kept == pytest.approx(rate, rel=0.05)
-    assert shipped_checkpoint(name).stat().st_size < 3_000_000
+    assert shipped_checkpoint(name).stat().st_size < 6_000_000
 
 
 def test_the_clips_are_held_out_and_whole():

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import torch
 import rtmobile_iree as rt
 from rtmobile_iree.errors import DivergenceError, InputError, PruneError
 from rtmobile_iree.speech import training
+from rtmobile_iree.speech.batches import Example, epoch_numbers
 from rtmobile_iree.speech.checkpoint import load_checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, Item
 from rtmobile_iree.speech.points import METHODS, Chain, Effort, chain_recipe, run_point
@@ -162,7 +164,22 @@ def test_ctc_learns_too(dataset, recipe, tmp_path):
     assert load_checkpoint(tmp_path / "ctc.safetensors").config == found.config
 
 
-QUICK = Effort(admm=4, retrain=3, settings={"project_every": 2})
+def test_an_epoch_takes_all_own_examples_and_the_others_in_turn():
+    frames, labels = torch.zeros(3, 80), torch.zeros(3, dtype=torch.long)
+    examples = [Example(frames, labels, own=n % 3 == 0) for n in range(20)]
+    own = {n for n in range(20) if n % 3 == 0}
+    epochs = [set(epoch_numbers(examples, 3, seed=1, epoch=epoch)) for epoch in range(6)]
+    others = [epoch - own for epoch in epochs]
+    assert all(own <= epoch for epoch in epochs)
+    assert [len(part) for part in others] == [13 // 3] * 6
+    assert len(others[0] | others[1] | others[2]) == 12
+    assert others[3:] == others[:3]
+    assert epoch_numbers(examples, 1, seed=1, epoch=5) == list(range(20))
+    assert set(epoch_numbers(examples, 3, seed=2, epoch=0)) != epochs[0]
+    assert set(epoch_numbers(examples, 99, seed=1, epoch=0)) == own
+
+
+QUICK = Effort(admm=4, rise=4.0, retrain=3, settings={"project_every": 2})
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -172,21 +189,28 @@ def test_a_point_by_each_method(method, trained, dataset, recipe, tmp_path):
     assert point.weights / point.kept == pytest.approx(8, rel=0.15)
     assert point.checkpoint.notes["steps"] == 14, "all methods take as many steps"
     test = dataset.split("test")
-    per = evaluate(point.checkpoint.module, dataset, test, trained.decoding)
+    per = evaluate(point.checkpoint.module, dataset, test, point.checkpoint.decoding)
     assert point.test_per == per.percent
 
 
 def test_the_stages_of_a_chain_are_points_of_their_own(trained, dataset, recipe, tmp_path):
-    chain, found = Chain((2, 4), (1.5, 2)), {}
+    chain, found, seen = Chain((2, 4), (1.5, 2)), {}, []
+    rising = replace(QUICK, rise=1.5, rise_steps=1)
+
+    def keep(phase, checkpoint):
+        seen.append(chain.point(phase))
+        found[seen[-1]] = checkpoint
+
     point = run_point(
         trained,
         dataset,
-        chain_recipe("admm", chain, trained.config, QUICK),
+        chain_recipe("admm", chain, trained.config, rising),
         training=recipe,
         folder=tmp_path,
-        at_stage=lambda phase, checkpoint: found.update({chain.point(phase): checkpoint}),
+        at_stage=keep,
     )
-    assert list(found) == [(2, 1), (4, 1), (4, 1.5), (4, 2)]
+    assert seen == [(2, 1), (4, 1), (4, 1.5), (4, 2)], "not where the rate only rises"
+    assert point.checkpoint.notes["steps"] == 6 * 4 + 2 * 1 + 4 * 3
     for (columns, rows), checkpoint in found.items():
         notes = checkpoint.notes
         assert notes["weights"] / notes["kept"] == pytest.approx(columns * rows, rel=0.15)
