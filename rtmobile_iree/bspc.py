@@ -73,6 +73,7 @@ __all__ = [
     "matvec",
     "pack",
     "panel_heights",
+    "panel_values",
     "panels",
     "unpack",
 ]
@@ -262,7 +263,7 @@ def convert(p: PackedMatrix, kind: str) -> PackedMatrix:
     quantized = np.empty(p.values.size, np.int8)
     scales = np.zeros(p.reorder.size, np.float32)
     for panel in panels(p):
-        weights = _panel_values(p, panel)
+        weights = panel_values(p, panel)
         scale = _row_scales(weights, kind)
         scaled = weights / np.where(scale > 0, scale, 1)
         quantized[panel.value_start :][: weights.size] = to_storage(scaled.ravel(), kind)
@@ -391,13 +392,13 @@ def _panel_arrays(
     """Original rows [rows], columns [columns] and weights [columns, height] of one panel."""
     rows = p.reorder[panel.row_start : panel.row_start + panel.rows]
     columns = p.column_index[panel.column_start : panel.column_start + panel.columns]
-    weights = from_storage(_panel_values(p, panel))
+    weights = from_storage(panel_values(p, panel))
     if p.scales.size:
         weights[:, : panel.rows] *= p.scales[panel.row_start : panel.row_start + panel.rows]
     return rows, columns, weights
 
 
-def _panel_values(p: PackedMatrix, panel: Panel) -> NDArray[Any]:
+def panel_values(p: PackedMatrix, panel: Panel) -> NDArray[Any]:
     """Values of one panel as stored, [columns, height]."""
     size = panel.columns * panel.height
     stored = p.values[panel.value_start : panel.value_start + size]

@@ -37,7 +37,7 @@ import numpy as np
 from rtmobile_iree.passes.kernels import tall
 from rtmobile_iree.passes.kernels.staging import Staging, plan_staging
 
-from rtmobile_iree.bspc import PackedMatrix, Panel, panels
+from rtmobile_iree.bspc import PackedMatrix, Panel, panel_values, panels
 from rtmobile_iree.schedule import IntegerDot
 from rtmobile_iree.values import STORAGE, from_storage, to_storage, value_type
 
@@ -305,11 +305,11 @@ def _row_columns(kind: str, height: int, dot: IntegerDot | None) -> int:
 def _panel_weights(packed: PackedMatrix, panel: Panel, kind: str, together: int) -> np.ndarray:
     """The stored values of a panel in the order the kernel reads them, flat."""
     height, columns = panel.height, panel.columns
-    stored = packed.values[panel.value_start :][: height * columns]
+    stored = panel_values(packed, panel)
     if together == 1:
-        return stored
+        return stored.ravel()
     filled = np.zeros((columns + -columns % together, height), stored.dtype)
-    filled[:columns] = stored.reshape(columns, height)
+    filled[:columns] = stored
     if kind == "bf16x2" and columns % together:
         # two halves of the last column: beside a zero, an infinite input would become NaN
         filled[-2:] = to_storage(from_storage(filled[-2]) / 2, "bf16")
@@ -345,8 +345,7 @@ def _row_constants(
         parts.append(np.zeros(height, np.float32))
         parts[1][: panel.rows] = packed.scales[panel.row_start :][: panel.rows] / factor
     if dot is not None and dot.zero_point:
-        weights = packed.values[panel.value_start :][: panel.columns * height]
-        sums = factor * weights.reshape(panel.columns, height).sum(axis=0, dtype=np.int32)
+        sums = factor * panel_values(packed, panel).sum(axis=0, dtype=np.int32)
         parts.append((-dot.zero_point * sums).astype(np.int32).view(np.float32))
     return np.concatenate(parts)
 

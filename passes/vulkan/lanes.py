@@ -22,7 +22,7 @@ from numpy.typing import DTypeLike
 from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, rows_a_load, stored_vectors
 from torch_mlir import ir
 
-from rtmobile_iree.bspc import PackedMatrix, Panel, panels
+from rtmobile_iree.bspc import PackedMatrix, Panel, panel_values, panels
 from rtmobile_iree.values import LARGEST, STORAGE
 
 PADDING = -1
@@ -163,8 +163,7 @@ class LanePool:
         stored = slice(panel.row_start, panel.row_start + panel.rows)
         rows = packed.reorder[stored]
         own = np.flatnonzero(is_own[rows])
-        end = panel.value_start + panel.columns * panel.height
-        values = packed.values[panel.value_start : end].reshape(panel.columns, panel.height)
+        values = panel_values(packed, panel)
         scales = packed.scales[stored] if packed.scales.size else np.ones(panel.rows, np.float32)
         columns = (first + panel.column_start, panel.columns)
         self._add_rows(columns, values[:, own], positions[rows[own]], scales[own])

@@ -107,11 +107,7 @@ def write_lane(
     values = [value for each in sums for value in e.lanes(each)]
     places = [row for each in rows for row in e.lanes(each)]
     for value, row in zip(values, places, strict=True):
-        if not constants.padded:
-            write(as_index(row), value)
-            continue
-        is_there = compare("sge", row, arith.constant(row.type, 0))
-        when(is_there, partial(write, as_index(row), value))
+        _write_there(constants, row, value, write)
 
 
 def write_quads(
@@ -123,12 +119,16 @@ def write_quads(
 ) -> None:
     """write(position of the first, four sums) for fours that are aligned, but those of padding."""
     for value, row in zip(sums, rows, strict=True):
-        first = e.lane(row, 0)
-        if not constants.padded:
-            write(as_index(first), value)
-            continue
-        is_there = compare("sge", first, arith.constant(first.type, 0))
-        when(is_there, partial(write, as_index(first), value))
+        _write_there(constants, e.lane(row, 0), value, write)
+
+
+def _write_there(constants: LaneConstants, row: ir.Value, value: ir.Value, write: Write) -> None:
+    """write(row, value) unless the row is padding."""
+    if not constants.padded:
+        write(as_index(row), value)
+        return
+    is_there = compare("sge", row, arith.constant(row.type, 0))
+    when(is_there, partial(write, as_index(row), value))
 
 
 def as_index(value: ir.Value) -> ir.Value:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rtmobile_iree.bspc import PackedMatrix, panels
+from rtmobile_iree.bspc import PackedMatrix, panel_values, panels
 
 PADDING = -1
 
@@ -99,8 +99,7 @@ def read_rows(packed: PackedMatrix, sums: np.ndarray, first: int) -> list[Rows]:
     parts: dict[int, list[Rows]] = {}
     for panel in panels(packed):
         stored = slice(panel.row_start, panel.row_start + panel.rows)
-        end = panel.value_start + panel.columns * panel.height
-        values = packed.values[panel.value_start : end].reshape(panel.columns, panel.height)
+        values = panel_values(packed, panel)
         columns = packed.column_index[panel.column_start : panel.column_start + panel.columns]
         has_scales = packed.scales.size > 0
         scales = packed.scales[stored] if has_scales else np.ones(panel.rows, np.float32)
