@@ -20,8 +20,8 @@ class PaperRow:
     """A row of Table II.
 
     Attributes:
-        compression: rate.
-        rate: how it is reached, column rate x row rate.
+        compression: weights, and weights kept.
+        rate: the paper's name of it, column rate x row rate.
         gop: billions of operations of a frame.
         gpu_us, cpu_us: microseconds of a frame on the phone's GPU and CPU.
     """
@@ -31,6 +31,15 @@ class PaperRow:
     gop: float
     gpu_us: float
     cpu_us: float
+
+    @property
+    def column_rate(self) -> float:
+        return parse_rate(self.rate)[0]
+
+    @property
+    def row_rate(self) -> float:
+        """What is left of the compression, see above."""
+        return max(1.0, self.compression / self.column_rate)
 
 
 TABLE_2 = (
@@ -48,14 +57,13 @@ TABLE_2 = (
 
 
 def model_at(row: PaperRow, row_stripes: int = 48, col_blocks: int = 8) -> PaperGRU:
-    """The paper's model pruned to a row's rates, in one shot."""
+    """The paper's model pruned to a row's compression, in one shot."""
     module = paper_gru()
     if row.compression > 1:
-        columns, rows = parse_rate(row.rate)
         prune(
             module,
-            column_rate=columns,
-            row_rate=rows,
+            column_rate=row.column_rate,
+            row_rate=row.row_rate,
             row_stripes=row_stripes,
             col_blocks=col_blocks,
         )
