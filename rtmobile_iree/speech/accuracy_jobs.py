@@ -9,23 +9,27 @@ from pathlib import Path
 import torch
 
 from rtmobile_iree.prune.phases import Phase
-from rtmobile_iree.speech.accuracy_table import Key
+from rtmobile_iree.speech.accuracy_table import PAPER, Key
 from rtmobile_iree.speech.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, open_dataset
 from rtmobile_iree.speech.points import METHODS, Chain, Effort, Method, chain_recipe, run_point
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import train_dense
 
-# column rate x row rate, the paper's Table I
-RATES = (
-    (10.0, 1.0), (16.0, 1.25), (16.0, 2.0), (16.0, 5.0), (20.0, 8.0),
-    (16.0, 16.0), (20.0, 10.0), (20.0, 16.0), (20.0, 20.0),
-)  # fmt: skip
-# the same rates as stages of three runs
+# column rate, row rate
+RATES = tuple(PAPER)
+
+
+def row_rates(column_rate: float) -> tuple[float, ...]:
+    """Those of a column rate, rising."""
+    return tuple(sorted(row for column, row in RATES if column == column_rate))
+
+
+# the same rates as stages of three runs; smaller stripes lose less, and make more panels
 CHAINS = (
-    Chain((10.0,), retrain=2),
-    Chain((16.0,), (1.25, 2.0, 5.0, 16.0)),
-    Chain((20.0,), (8.0, 10.0, 16.0, 20.0)),
+    Chain((10.0,), stripe_rows=16),
+    Chain((10.0, 16.0), row_rates(16.0), stripe_rows=8),
+    Chain((10.0, 16.0, 20.0), row_rates(20.0), stripe_rows=8),
 )
 CHAINED: tuple[Method, ...] = ("admm", "rows-columns")
 
@@ -101,7 +105,8 @@ def _by_method(seed: int) -> dict[Method, list[Job]]:
 
 def _jobs(method: Method, seed: int) -> Iterator[Job]:
     for chain in CHAINS:
-        parts = {point: part for point, part in _parts(chain) if point in RATES}
+        last = chain.columns[-1]
+        parts = {point: part for point, part in _parts(chain) if point in RATES and point[0] == last}
         if method in CHAINED:
             yield Job(method, seed, tuple(parts), chain)
         else:

@@ -26,8 +26,8 @@ METHODS: dict[Method, str] = {
     "rows-columns": "whole rows and columns, ADMM",
     "unstructured": "unstructured magnitude",
 }
-# rows of a stripe, and columns of a block where a matrix has enough of them
-STRIPE_ROWS, BLOCK_COLUMNS = 16, 32
+# columns of a block where a matrix has enough of them
+BLOCK_COLUMNS = 32
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Effort:
     admm: int = 20
     rise: float = 1.2
     rise_steps: int = 10
-    retrain: int = 1000
+    retrain: int = 2000
     settings: dict[str, float] = field(
         default_factory=lambda: {
             "project_every": 5, "rho": 1e-2, "rho_growth": 2.0, "rho_max": 1.0,
@@ -58,12 +58,12 @@ class Chain:
 
     Attributes:
         columns, rows: rising; the last are the recipe's rates, the others stages on the way.
-        retrain: how often `Effort.retrain` each stage has.
+        stripe_rows: rows of a stripe.
     """
 
     columns: tuple[float, ...]
     rows: tuple[float, ...] = (1.0,)
-    retrain: int = 1
+    stripe_rows: int = 8
 
     def point(self, phase: Phase) -> tuple[float, float]:
         """(column rate, row rate) of the module after a phase's retraining."""
@@ -148,11 +148,15 @@ def chain_recipe(
     rows where both are pruned.
     """
     rates = {"column_rate": chain.columns[-1], "row_rate": chain.rows[-1]}
-    shape = _blocks(config) if method != "rows-columns" else {"row_stripes": 1, "col_blocks": 1}
+    shape = (
+        _blocks(config, chain.stripe_rows)
+        if method != "rows-columns"
+        else {"row_stripes": 1, "col_blocks": 1}
+    )
     layers = _layers(config, rates, method)
     whole = Recipe(
         method={"kind": "admm", "steps": effort.admm, **effort.settings},
-        retrain_steps=chain.retrain * effort.retrain,
+        retrain_steps=effort.retrain,
         rise=effort.rise,
         rise_steps=effort.rise_steps,
         column_stages=chain.columns[:-1],
@@ -171,9 +175,9 @@ def chain_recipe(
     return Recipe(method=kind, retrain_steps=steps // masks, layers=layers, **shape)
 
 
-def _blocks(config: ModelConfig) -> dict[str, int]:
+def _blocks(config: ModelConfig, stripe_rows: int) -> dict[str, int]:
     return {
-        "row_stripes": max(1, 3 * config.hidden // STRIPE_ROWS),
+        "row_stripes": max(1, 3 * config.hidden // stripe_rows),
         "col_blocks": max(1, config.hidden // BLOCK_COLUMNS),
     }
 

@@ -42,11 +42,11 @@ def test_every_cell_once_and_the_most_telling_first():
     assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
     assert keys[0] == ("dense", 1, 1, 0)
     assert keys[1:4] == [("admm", 10, 1, 0), ("dense", 1, 1, 1), ("one-shot", 10, 1, 0)]
-    assert keys[4:8] == [("admm", 16, row, 0) for row in (1.25, 2, 5, 16)]
+    assert keys[4:8] == [("admm", 16, row, 0) for row in (1.1875, 1.8125, 2.6875, 6.4375)]
     assert keys[8:11] == [("dense", 1, 1, 2), ("admm", 10, 1, 1), ("admm", 10, 1, 2)]
     assert {key[1:3] for key in keys[9:19]} == {(10, 1)}
     assert {key[0] for key in keys[9:19]} == set(METHODS)
-    assert keys[19:23] == [("admm", 20, row, 0) for row in (8, 10, 16, 20)]
+    assert keys[19:23] == [("admm", 20, row, 0) for row in (4, 7.65, 12.25, 15.05)]
     assert all(key[3] == 0 for key in keys[19 : 19 + 4 + 8 * 3])
     assert set(PAPER) == set(RATES)
     folders = [job.folder(Path("work")) for job in jobs_of(3)]
@@ -60,17 +60,17 @@ def test_means_spreads_and_gaps():
         cell("admm", (10, 1), 0, 20.5),
         cell("admm", (10, 1), 1, 21.0),
         cell("one-shot", (10, 1), 0, 23.0),
-        cell("unstructured", (16, 2), 2, 23.0),  # its dense model is not there
+        cell("unstructured", (16, 1.8125), 2, 23.0),  # its dense model is not there
     ]
     text = markdown(done, SUBJECT, RATES)
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert "20.50 (20.00 to 21.00)" in table[2]
     first = [field.strip() for field in table[3].strip("|").split("|")]
     assert first == [
-        "10 x 1", "1/10.0", "+0.00", "+0.25 (+0.00 to +0.50)", "+3.00", "missing", "missing",
+        "10 (10 x 1)", "1/10.0", "+0.00", "+0.25 (+0.00 to +0.50)", "+3.00", "missing", "missing",
     ]  # fmt: skip
     assert table[5].count("missing") == 5
-    assert "| unstructured | 16 x 2 | 2 | 100 | 70 | 23.00 | 23.00 |" in text
+    assert "| unstructured | 16 x 1.8125 | 2 | 100 | 70 | 23.00 | 23.00 |" in text
 
 
 def test_results_of_other_recipes_are_not_mixed_in(tmp_path):
