@@ -63,7 +63,7 @@ class Chain:
 
     columns: tuple[float, ...]
     rows: tuple[float, ...] = (1.0,)
-    stripe_rows: int = 8
+    stripe_rows: int = 4
 
     def point(self, phase: Phase) -> tuple[float, float]:
         """(column rate, row rate) of the module after a phase's retraining."""
