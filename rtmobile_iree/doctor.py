@@ -103,7 +103,7 @@ def _tool(name: str) -> Finding:
 
 def _peer(name: str) -> Finding:
     try:
-        check_peers([name])
+        check_peers([name], PEERS[name].device)
     except RTMobileError as error:
         return Finding(f"peer {name}", "", str(error), is_needed=False)
     return Finding(f"peer {name}", "ready", is_needed=False)

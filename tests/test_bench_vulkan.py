@@ -1,13 +1,17 @@
 """`rtmobile bench --device vulkan`: whose times they are is said, and who takes part."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rtmobile_iree import cli
 from rtmobile_iree.bench import Settings, run_bench
+from rtmobile_iree.bench.entries import make_entries
 from rtmobile_iree.bench.machine import place
+from rtmobile_iree.bench.peers import OURS
+from rtmobile_iree.bench.plan import make_plan
 from rtmobile_iree.errors import InputError
 from rtmobile_iree.vulkan import VulkanDevice, describe, read_description
 
@@ -55,6 +59,25 @@ def test_ours_and_stock_irees_by_turns(vulkan):
     assert fields["machine"]["vulkan"]["name"] == describe().name
     assert fields["settings"]["device"] == "vulkan"
     assert bool(results.notes) == describe().is_cpu
+
+
+@pytest.mark.vulkan
+def test_a_program_for_each_number_of_steps_and_peers_by_name(vulkan, tmp_path):
+    plan = make_plan(
+        MODEL,
+        Settings(("iree-vulkan-zeros",), (1, 3), ("4x1",), **QUICK, dynamic_steps=False),
+        (),
+    )
+    entries = make_entries(plan, "lavapipe", tmp_path, print)
+    ours = [entry.task for entry in entries if entry.task.contender == OURS]
+    assert [task.steps for task in ours] == [1, 3]
+    assert [Path(task.vmfb).name for task in ours] == ["program-1.vmfb", "program-3.vmfb"]
+    for task in ours:
+        inputs = [np.load(path) for path in task.inputs]
+        expected = [np.load(path) for path in task.expected]
+        found = vulkan.run(Path(task.vmfb).read_bytes(), inputs)
+        for mine, theirs in zip(found, expected, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
 
 
 @pytest.mark.vulkan

@@ -10,6 +10,7 @@ import torch
 from rtmobile_iree.passes import run_passes
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.vulkan.lanes import fitting_quads
+from rtmobile_iree.passes.vulkan.step_loop import MOST_IN_LINE
 from rtmobile_iree.passes.vulkan.values import fitting_words
 from rtmobile_iree.passes.weights import walk
 from torch import nn
@@ -155,6 +156,24 @@ def test_dispatches_are_no_more_than_layers_times_steps(layers, steps):
         assert dispatches(module) == expected <= layers * steps
     module = lowered(model, x, LowerVulkanPass(), dynamic_steps=False)
     assert dispatches(module) == 1
+
+
+@pytest.mark.parametrize(("steps", "is_loop"), [(1, False), (30, False), (MOST_IN_LINE + 1, True)])
+def test_so_many_known_steps_have_no_loop(steps, is_loop):
+    model, x = nn.GRU(3, 8).eval(), torch.randn(steps, 1, 3)
+    module = lowered(model, x, LowerVulkanPass(kernel="per-step"), dynamic_steps=False)
+    called = [op for op in walk(module.operation) if op.name == "flow.dispatch"]
+    assert any(op.parent.name == "scf.for" for op in called) == is_loop
+    assert dispatches(module) == steps
+
+
+@pytest.mark.parametrize("kind", ["gru", "lstmp"])
+def test_known_steps(vulkan, kind):
+    model = pruned(LAYERS[kind](5, 17, 2), BSP)
+    for steps in (1, 7):
+        x = torch.randn(steps, 2, 5)
+        program = rt.compile(model, x, "lavapipe", dynamic_steps=False, gpu_kernel="per-step")
+        check(program.module, model, x)
 
 
 def dispatches(module):

@@ -6,8 +6,9 @@
         vectors, y = project(d, units, vectors, y)             # where there is a projection
     states = h[slot of T]
 
-The loop is cut into runs of so many dispatches, halved until nothing is left: IREE records a run as
-one command buffer, and submitting one costs more than a dispatch in it.
+IREE records what stands between loops as one command buffer, and submitting one costs more than a
+dispatch in it. So a known T has no loop at all, up to MOST_IN_LINE dispatches; otherwise the loop
+is cut into runs of so many dispatches, halved until nothing is left.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from rtmobile_iree.passes.vulkan.step_plan import StepSizes
 from torch_mlir import ir
 from torch_mlir.dialects import arith, scf
 
+MOST_IN_LINE = 128
 MOST_HALVINGS = 4  # so the longest run is of 16
 LOOPS = 18  # of all stacks of a module; IREE 3.13's usage analysis gives up at 24
 
@@ -55,14 +57,13 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
     for size in (buffers.units, buffers.projected):
         state += [(_empty([size]), [])] if size else []
     state += [(cell, []) for cell in cells]
-    delay = arith.muli(chunk, _index(len(stack.layers) - 1))
-    count = arith.addi(steps, delay)
-    done, size = _index(0), run
-    while size:
-        left = arith.remui(arith.subi(count, done), _index(size))
-        end = arith.subi(count, left)
-        state = _runs((done, end, size), steps, state, call)
-        done, size = end, size // 2
+    known = _known_count(stack, buffers, x)
+    if known is not None and known <= MOST_IN_LINE:
+        for d in range(known):
+            state = call(_index(d), steps, state)
+    else:
+        delay = arith.muli(chunk, _index(len(stack.layers) - 1))
+        state = _halving_runs(arith.addi(steps, delay), run, steps, state, call)
     slot = arith.remui(steps, arith.addi(chunk, _index(1)))
     at = arith.muli(slot, _index(buffers.slot))
     (vectors, dims_of_vectors), (y, _), *others = state
@@ -88,6 +89,27 @@ def _vectors(
     for slot in range(slots):
         value = _update((value, [length]), (flat_h, []), _index(slot * buffers.slot))
     return _update((value, [length]), (flat_x, [x_size]), _index(buffers.h)), [length]
+
+
+def _known_count(stack: Stack, buffers: StepSizes, x: ir.Value) -> int | None:
+    """Dispatches, where the number of steps is known."""
+    steps = ir.RankedTensorType(x.type).shape[0]
+    if steps == ir.ShapedType.get_dynamic_size():
+        return None
+    return int(steps) + (len(stack.layers) - 1) * min(int(steps), buffers.chunk)
+
+
+def _halving_runs(
+    count: ir.Value, run: int, steps: ir.Value, state: Carried, call: Call
+) -> Carried:
+    """`count` dispatches, in runs of `run`, then of half as many, and so on."""
+    done, size = _index(0), run
+    while size:
+        left = arith.remui(arith.subi(count, done), _index(size))
+        end = arith.subi(count, left)
+        state = _runs((done, end, size), steps, state, call)
+        done, size = end, size // 2
+    return state
 
 
 def _runs(

@@ -33,21 +33,33 @@ def make_entries(plan: Plan, target: str, folder: Path, progress: Progress) -> l
     """Prunes and compiles every variant and writes what the contenders' processes will read."""
     entries = []
     for variant, contenders in _variants(plan, folder):
-        if OURS in contenders:
-            progress(f"compiling {plan.model} at {variant.rate}")
-            variant = variant.compiled(
-                target,
-                max(plan.steps),
-                plan.dynamic_steps,
-                values=plan.settings.values,
-                activations=plan.settings.activations,
-                threads=plan.settings.threads,
-                gpu_kernel=plan.settings.gpu_kernel,
-            )
+        every = _compiled(variant, plan, target, progress) if OURS in contenders else {}
         for steps in plan.steps:
+            variant = every.get(steps, variant)
             files = write_reference(variant, steps)
             entries += [_entry(variant, name, steps, plan, target, files) for name in contenders]
     return entries
+
+
+def _compiled(variant: Variant, plan: Plan, target: str, progress: Progress) -> dict[int, Variant]:
+    """The variant with our program, by steps: one for all, or one each."""
+
+    def compiled(steps: int) -> Variant:
+        settings = plan.settings
+        return variant.compiled(
+            target,
+            steps,
+            plan.dynamic_steps,
+            values=settings.values,
+            activations=settings.activations,
+            threads=settings.threads,
+            gpu_kernel=settings.gpu_kernel,
+        )
+
+    progress(f"compiling {plan.model} at {variant.rate}")
+    if plan.dynamic_steps:
+        return dict.fromkeys(plan.steps, compiled(max(plan.steps)))
+    return {steps: compiled(steps) for steps in dict.fromkeys(plan.steps)}
 
 
 def _variants(plan: Plan, folder: Path) -> Iterator[tuple[Variant, list[str]]]:

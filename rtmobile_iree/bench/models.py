@@ -74,7 +74,7 @@ class Variant:
         inputs = self.example_inputs(steps)
         program = compile(source, inputs, target, dynamic_steps, **options)
         seconds = time.perf_counter() - start
-        path = self.folder / "program.vmfb"
+        path = self.folder / ("program.vmfb" if dynamic_steps else f"program-{steps}.vmfb")
         program.save(path)
         return replace(self, vmfb=path, compile_s=seconds)
 

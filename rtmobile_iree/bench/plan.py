@@ -45,6 +45,8 @@ class Settings:
         values, activations: of our programs, as in `rtmobile_iree.compile`.
         device: "local", this machine's processor, or "vulkan", its Vulkan.
         gpu_kernel: of our programs there, see `schedule.GpuSchedule.kernel`.
+        dynamic_steps: whether one program of ours takes all steps, or each chunk length has its
+            own, as stock IREE's have.
     """
 
     against: tuple[str, ...] | None = None
@@ -58,6 +60,7 @@ class Settings:
     activations: str = "f32"
     device: str = LOCAL
     gpu_kernel: str = AUTO
+    dynamic_steps: bool = True
 
     def check(self) -> None:
         """Raises an `InputError` for a setting that cannot be measured."""
@@ -120,10 +123,10 @@ def make_plan(model: str, settings: Settings, inputs: Sequence[str]) -> Plan:
     named = settings.against or ()
     is_named = bool(named) and ALL not in named
     if is_named:
-        check_peers(named)
+        check_peers(named, settings.device)
     device = settings.device
     asked = named if is_named else device_peers(device) if named else default_peers(device)
-    steps, is_open = settings.steps, True
+    steps, is_open = settings.steps, settings.dynamic_steps
     notes: tuple[str, ...] = ()
     if is_file(model):
         if settings.rates is not None:

@@ -196,13 +196,13 @@ def default_peers(device: str) -> tuple[str, ...]:
     return DEFAULT_PEERS if device == LOCAL else device_peers(device)
 
 
-def check_peers(names: Sequence[str]) -> None:
+def check_peers(names: Sequence[str], device: str = LOCAL) -> None:
     """Raises unless every name is a peer whose packages are installed.
 
     Raises:
         InputError: an unknown peer, or a missing package and how to install it.
     """
-    check_names(names)
+    check_names(names, device)
     for name in names:
         if missing := missing_packages(name):
             raise InputError(f"peer {name!r} {missing}")

@@ -69,6 +69,10 @@ def bench(
     values: Values = "f32",
     activations: Activations = "f32",
     gpu_kernel: GpuKernel = AUTO,
+    dynamic_steps: Annotated[
+        bool,
+        typer.Option(help="Whether one program of ours takes all --steps, or one each."),
+    ] = True,
     roofline: Annotated[
         bool, typer.Option("--roofline", help="Against this machine's limits, not other engines.")
     ] = False,
@@ -103,6 +107,7 @@ def bench(
         values=values,
         activations=activations,
         gpu_kernel=gpu_kernel,
+        dynamic_steps=dynamic_steps,
     )
     where = DeviceRequest(device, cores, runtime_tools, device_folder, cool_down, cool_below)
     request = BenchRequest(
