@@ -24,16 +24,23 @@ from rtmobile_iree.passes.vulkan.dispatch import (
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.matmul import MatmulKernel, plan_matmul, workgroups
-from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, ScanKernel, ScanPlan, plan_scan
-from rtmobile_iree.passes.vulkan.resident import ResidentKernel
+from rtmobile_iree.passes.vulkan.persistent import (
+    ScanBuffers,
+    ScanKernel,
+    ScanPlan,
+    copy_states,
+    plan_scan,
+)
+from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, plan_resident
 from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
 from rtmobile_iree.passes.vulkan.step_loop import longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
+from rtmobile_iree.passes.vulkan.wave_lowering import WaveLowering, plan_wave
 from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import PER_STEP, PERSISTENT, GpuSchedule
+from rtmobile_iree.schedule import PER_STEP, PERSISTENT, WAVEFRONT, GpuSchedule
 
 # constants, buffers, T (index value)
 ScanBody = Callable[[Sequence[ir.Value], ScanBuffers, ir.Value], None]
@@ -64,6 +71,9 @@ class Lowering:
                 kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
+        if self.schedule.kernel == WAVEFRONT:
+            self._wave(stack, name)
+            return
         if self.schedule.kernel != PER_STEP:
             resident = plan_resident(stack, self.schedule, self.shared_bytes)
             if resident:
@@ -90,6 +100,18 @@ class Lowering:
                 name,
                 longest_run(self.stacks),
             ).run()
+
+    def _wave(self, stack: Stack, name: str) -> None:
+        plan = plan_wave(stack, self.schedule, self.shared_bytes)
+        if plan is None:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: {len(stack.layers)} layers of {stack.hidden} "
+                f"units with {stack.values} weights are no {WAVEFRONT}: that takes two layers or "
+                "more without a projection, weights other than i4, a target whose registers are "
+                "known, and few enough weights a layer for them; use gpu_kernel auto"
+            )
+        e = self._emitter(plan.threads)
+        WaveLowering(self.block, e, plan, name, longest_run(self.stacks)).run()
 
     def _may_scan(self, stack: Stack) -> bool:
         """Whether a persistent kernel is asked for, or left to choose and reads few weights."""
@@ -143,8 +165,14 @@ class Lowering:
     def _resident(self, plan: ResidentPlan, name: str) -> None:
         e = self._emitter(plan.tiling.threads)
 
+        stack = plan.stack
+
         def body(constants: Sequence[ir.Value], own: ScanBuffers, steps: ir.Value) -> None:
-            ResidentKernel(e, plan, constants, own, steps).body()
+            rows = [layer.state for layer in stack.layers]
+            copy_states(e, stack, e.workgroup(0), own, [rows] * len(stack.sizes))
+            x, y = ((buffer, e.index(0)) for buffer in (own.x, own.y))
+            buffers = ResidentBuffers(x, y, own.given, own.states, e.shared(plan.words))
+            ResidentKernel(e, plan, [(each, 0) for each in constants], buffers, steps).body()
 
         self._scan(e, plan.stack, plan.arrays(), body, name)
 

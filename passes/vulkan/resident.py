@@ -22,8 +22,8 @@ from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.kept import Registers, Share, shares
-from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, copy_states
+from rtmobile_iree.passes.vulkan.kept import Part, Registers, Share, shares
+from rtmobile_iree.passes.vulkan.products import Place
 from rtmobile_iree.passes.vulkan.resident_plan import FIRST_INPUT, ResidentPlan
 from rtmobile_iree.passes.vulkan.resident_tiles import TileWork, add_terms, load_tiles
 from rtmobile_iree.passes.vulkan.resident_units import Loader, Moment, UnitWork
@@ -32,27 +32,41 @@ from torch_mlir.dialects import arith
 
 
 @dataclass(frozen=True)
+class ResidentBuffers:
+    """What a workgroup reads and writes, flat memrefs of f32.
+
+    Attributes:
+        x, y: [T, B, I] and [T, B, H], from the first step on.
+        given, states: [rows, B, .] before and after; they may be the same.
+        shared: shared memory, as many words as the plan asks for.
+    """
+
+    x: Place
+    y: Place
+    given: Sequence[ir.Value]
+    states: Sequence[ir.Value]
+    shared: ir.Value
+
+
+@dataclass(frozen=True)
 class ResidentKernel:
     """Emits the kernel of the module docstring; `steps`: T (index value).
 
     Attributes:
-        arrays: the buffers of `ResidentPlan.arrays`.
+        arrays: the buffers of `ResidentPlan.arrays`, and where this plan's part of each begins.
     """
 
     emit: ThreadEmitter
     plan: ResidentPlan
-    arrays: Sequence[ir.Value]
-    buffers: ScanBuffers
+    arrays: Sequence[Part]
+    buffers: ResidentBuffers
     steps: ir.Value
 
     def body(self) -> None:
         """The whole kernel."""
         e, plan, buffers = self.emit, self.plan, self.buffers
-        stack = plan.stack
+        stack, shared = plan.stack, buffers.shared
         b = e.workgroup(0)
-        shared = e.shared(plan.words)
-        own = [layer.state for layer in stack.layers]
-        copy_states(e, stack, b, buffers, [own] * len(stack.sizes))
         e.for_own(plan.words, lambda i: e.store(e.scalar(0.0), shared, i))
         e.barrier()
         weights, table, constants = self.arrays
@@ -104,8 +118,9 @@ class ResidentKernel:
         if add_terms(e, shared, self.plan.classes):
             e.barrier()
         step = e.sub(arith.maxsi(d, e.index(len(stack.layers) - 1)), e.index(len(stack.layers) - 1))
+        y, first = self.buffers.y
         start = e.mul(e.add(e.mul(step, stack.batch), b), stack.outputs)
-        at = Moment(d, self.steps, (self.buffers.y, start))
+        at = Moment(d, self.steps, (y, e.add(first, start)))
         fixed = [unit.read() for unit in units]
         work = zip(units, fixed, states, strict=True)
         found = [unit.step(shared, at, own, before) for unit, own, before in work]
@@ -123,9 +138,9 @@ class ResidentKernel:
 
     def _input(self, share: Share, step: ir.Value, b: ir.Value) -> ir.Value:
         """A thread's element of x at a step."""
-        e, stack = self.emit, self.plan.stack
+        e, stack, (x, first) = self.emit, self.plan.stack, self.buffers.x
         entry = e.add(e.mul(step, stack.batch), b)
-        return e.load(self.buffers.x, e.add(e.mul(entry, stack.inputs), share.piece()))
+        return e.load(x, e.add(first, e.mul(entry, stack.inputs), share.piece()))
 
     def _keep_input(self, share: Share, value: ir.Value, shared: ir.Value) -> None:
         e = self.emit

@@ -28,6 +28,7 @@ class ResidentPlan:
     """A stack as a workgroup holds it.
 
     Attributes:
+        groups: rows of all matrices, by their patterns of columns.
         classes: of sums, in the order of their words.
         places: [L blocks H] the word of each sum; ZERO for one that has no terms.
         moving, resting: units, numbered through all layers, with and without terms.
@@ -36,12 +37,19 @@ class ResidentPlan:
 
     stack: Stack
     tiling: Tiling
-    tiles: Tiles | None
+    groups: Sequence[Rows]
     classes: tuple[SumClass, ...]
     places: np.ndarray
     moving: np.ndarray
     resting: np.ndarray
     words: int
+
+    @cached_property
+    def tiles(self) -> Tiles | None:
+        """None where all weights are zeros."""
+        stack = self.stack
+        sums = len(stack.layers) * stack.cell.blocks * stack.hidden
+        return cut(self.groups, self.tiling.shape, sums) if self.groups else None
 
     @property
     def tile_entries(self) -> int:
@@ -113,16 +121,28 @@ def first_state(stack: Stack) -> int:
 
 
 def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> ResidentPlan | None:
-    """Lays a stack out; None where it does not suit: it has a projection, i4 weights, is too large
-    for shared memory, or has more weights a thread than can be unrolled."""
+    """Lays a stack out; None where it does not suit, see `resident_plans`."""
+    plans = resident_plans(stack, schedule, shared_bytes).values()
+    return min(plans, key=lambda plan: plan.tiling, default=None)
+
+
+def resident_plans(
+    stack: Stack, schedule: GpuSchedule, shared_bytes: int
+) -> dict[int, ResidentPlan]:
+    """The best plan for each number of threads; none where a stack does not suit: it has a
+    projection, i4 weights, is too large for shared memory, or has more weights a thread than can be
+    unrolled."""
     first = first_state(stack) + len(stack.layers) * stack.hidden
     spare = shared_bytes // WORD_BYTES - first
     if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:
-        return None
+        return {}
     groups = _read_groups(stack)
-    tiling = choose(groups, stack, schedule, spare)
-    if tiling is None:
-        return None
+    tilings = choose(groups, stack, schedule, spare)
+    return {threads: _plan(stack, groups, tiling) for threads, tiling in tilings.items()}
+
+
+def _plan(stack: Stack, groups: Sequence[Rows], tiling: Tiling) -> ResidentPlan:
+    first = first_state(stack) + len(stack.layers) * stack.hidden
     sums = len(stack.layers) * stack.cell.blocks * stack.hidden
     terms = count_terms(groups, tiling.shape, sums)
     classes, places = lay_out(terms, first)
@@ -130,7 +150,7 @@ def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> Res
     return ResidentPlan(
         stack,
         tiling,
-        cut(groups, tiling.shape, sums) if groups else None,
+        groups,
         classes,
         places,
         np.flatnonzero(moves),

@@ -15,6 +15,7 @@ from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.kept import (
     Load,
+    Part,
     Registers,
     Share,
     halves,
@@ -152,8 +153,8 @@ class Loader:
 
     e: ThreadEmitter
     plan: ResidentPlan
-    table: ir.Value
-    constants: ir.Value
+    table: Part
+    constants: Part
     given: Sequence[ir.Value]
     b: ir.Value
     shared: ir.Value
@@ -186,9 +187,10 @@ class Loader:
     def _unit(self, share: Share, entry: int, constants: Sequence[int], pairs: int) -> UnitWork:
         e, stack = self.e, self.plan.stack
         piece = share.piece()
+        table, first = self.table
 
         def load() -> ir.Value:
-            return memref.load(self.table, [e.add(share.piece(), entry)])
+            return memref.load(table, [e.add(share.piece(), first + entry)])
 
         own, start, *sums = e.lanes(load())
         state = _state(stack, e, start, self.b)
@@ -203,8 +205,9 @@ class Loader:
         self.e.store(h, self.shared, place)
         return ()
 
-    def _constant(self, piece: ir.Value, first: int) -> ir.Value:
-        return self.e.load(self.constants, self.e.add(piece, first))
+    def _constant(self, piece: ir.Value, at: int) -> ir.Value:
+        constants, first = self.constants
+        return self.e.load(constants, self.e.add(piece, first + at))
 
 
 def _state(stack: Stack, e: ThreadEmitter, start: ir.Value, b: ir.Value) -> ir.Value:

@@ -51,24 +51,32 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
     y_type, dims = results[0]
     chunk = arith.minui(steps, _index(buffers.chunk))
     vectors = _vectors(stack, buffers, steps, x, given)
-    state: Carried = [vectors, (_empty(y_type.shape, dims), dims)]
+    state: Carried = [vectors, (empty(y_type.shape, dims), dims)]
     for size in (buffers.units, buffers.projected):
-        state += [(_empty([size]), [])] if size else []
+        state += [(empty([size]), [])] if size else []
     state += [(cell, []) for cell in cells]
     delay = arith.muli(chunk, _index(len(stack.layers) - 1))
     count = arith.addi(steps, delay)
-    done, size = _index(0), run
-    while size:
-        left = arith.remui(arith.subi(count, done), _index(size))
-        end = arith.subi(count, left)
-        state = _runs((done, end, size), steps, state, call)
-        done, size = end, size // 2
+    state = emit_runs(count, run, state, lambda d, changed: call(d, steps, changed))
     slot = arith.remui(steps, arith.addi(chunk, _index(1)))
     at = arith.muli(slot, _index(buffers.slot))
     (vectors, dims_of_vectors), (y, _), *others = state
     last = [value for value, _ in others][len(others) - len(cells) :]
     h = _reshape(_slice((vectors, dims_of_vectors), at, buffers.slot), given.type)
     return [y, h, *last]
+
+
+def emit_runs(
+    count: ir.Value, run: int, state: Carried, call: Callable[[ir.Value, Carried], Carried]
+) -> Carried:
+    """Calls for each d below `count`, in runs of `run`, then of half as many; what they leave."""
+    done, size = _index(0), run
+    while size:
+        left = arith.remui(arith.subi(count, done), _index(size))
+        end = arith.subi(count, left)
+        state = _runs((done, end, size), state, call)
+        done, size = end, size // 2
+    return state
 
 
 def _vectors(
@@ -83,7 +91,7 @@ def _vectors(
     dynamic = ir.ShapedType.get_dynamic_size()
     flat_h = _reshape(given, _flat(buffers.slot))
     flat_x = _reshape(x, _flat(dynamic), dynamic_dims(x), [x_size])
-    value = _empty([dynamic], [length])
+    value = empty([dynamic], [length])
     slots = 1 if stack.rows == len(stack.layers) else buffers.h // buffers.slot
     for slot in range(slots):
         value = _update((value, [length]), (flat_h, []), _index(slot * buffers.slot))
@@ -91,7 +99,9 @@ def _vectors(
 
 
 def _runs(
-    bounds: tuple[ir.Value, ir.Value, int], steps: ir.Value, state: Carried, call: Call
+    bounds: tuple[ir.Value, ir.Value, int],
+    state: Carried,
+    call: Callable[[ir.Value, Carried], Carried],
 ) -> Carried:
     start, end, size = bounds
     loop = scf.ForOp(start, end, _index(size), [value for value, _ in state])
@@ -99,7 +109,7 @@ def _runs(
     with ir.InsertionPoint(loop.body):
         changed = list(zip(loop.inner_iter_args, dims, strict=True))
         for number in range(size):
-            changed = call(arith.addi(loop.induction_variable, _index(number)), steps, changed)
+            changed = call(arith.addi(loop.induction_variable, _index(number)), changed)
         scf.yield_([value for value, _ in changed])
     return list(zip(loop.results_, dims, strict=True))
 
@@ -112,7 +122,8 @@ def _segments(*sizes: int) -> dict[str, ir.Attribute]:
     return {"operandSegmentSizes": ir.DenseI32ArrayAttr.get(list(sizes))}
 
 
-def _empty(shape: Sequence[int], dims: Sequence[ir.Value] = ()) -> ir.Value:
+def empty(shape: Sequence[int], dims: Sequence[ir.Value] = ()) -> ir.Value:
+    """A tensor of f32 of which nothing is known."""
     kind = ir.RankedTensorType.get(shape, ir.F32Type.get())
     return ir.Operation.create("flow.tensor.empty", results=[kind], operands=list(dims)).result
 

@@ -97,9 +97,13 @@ class _Counts:
 
 def choose(
     groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
-) -> Tiling | None:
-    """The best tiling whose terms take no more than `spare` words; None where there is none."""
-    return min(_choices(groups, stack, schedule, spare), default=None)
+) -> dict[int, Tiling]:
+    """For each number of threads the best tiling whose terms take no more than `spare` words, where
+    there is one."""
+    found: dict[int, Tiling] = {}
+    for each in _choices(groups, stack, schedule, spare):
+        found[each.threads] = min(each, found.get(each.threads, each))
+    return found
 
 
 def _choices(
