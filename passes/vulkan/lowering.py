@@ -36,7 +36,8 @@ from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, plan_residen
 from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
 from rtmobile_iree.passes.vulkan.step_loop import longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
-from rtmobile_iree.passes.vulkan.wave_lowering import WaveLowering, plan_wave
+from rtmobile_iree.passes.vulkan.wave_lowering import WaveLowering
+from rtmobile_iree.passes.vulkan.wave_plan import plan_wave
 from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
@@ -111,7 +112,8 @@ class Lowering:
                 "known, and few enough weights a layer for them; use gpu_kernel auto"
             )
         e = self._emitter(plan.threads)
-        WaveLowering(self.block, e, plan, name, longest_run(self.stacks)).run()
+        run = longest_run(self.stacks)
+        WaveLowering(self.block, self.schedule, e, plan, name, run).run()
 
     def _may_scan(self, stack: Stack) -> bool:
         """Whether a persistent kernel is asked for, or left to choose and reads few weights."""
@@ -141,8 +143,8 @@ class Lowering:
 
         def body(vectors: ir.Value, bound: Sequence[ir.Value]) -> None:
             x, *constants, y = bound
-            inside = buffers.inside(constants)
-            MatmulKernel(e, lanes, outputs, inside, x, y, vectors, tile).body()
+            inside, zero = buffers.inside(constants), e.index(0)
+            MatmulKernel(e, lanes, outputs, inside, (x, zero), (y, zero), vectors, tile).body()
 
         count = workgroups(lanes, e.workgroup_size, tile)
         define_kernel(self.block, name, bindings, body, count, spirv(e.workgroup_size))

@@ -17,8 +17,9 @@ is RTMobile's load elimination (arXiv 2002.11474, IV-B).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
@@ -38,6 +39,7 @@ class ResidentBuffers:
     Attributes:
         x, y: [T, B, I] and [T, B, H], from the first step on.
         given, states: [rows, B, .] before and after; they may be the same.
+        projected: [T, B, .] the given terms of `ResidentPlan.segments`; None without any.
         shared: shared memory, as many words as the plan asks for.
     """
 
@@ -46,6 +48,7 @@ class ResidentBuffers:
     given: Sequence[ir.Value]
     states: Sequence[ir.Value]
     shared: ir.Value
+    projected: Place | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class ResidentKernel:
         units = [*loader.moving(), *loader.resting()]
         tiles = load_tiles(e, plan, (weights, table))
         is_any = compare("ugt", self.steps, e.index(0))
-        when(is_any, lambda: self._first_inputs(shared, b))
+        when(is_any, lambda: self._first_inputs(b))
         e.barrier()
         turns = e.add(self.steps, len(stack.layers) - 1)
         last = self._loop(turns, is_any, (shared, b), tiles, units)
@@ -112,8 +115,11 @@ class ResidentKernel:
         e, stack, (shared, b) = self.emit, self.plan.stack, around
         following = e.min(e.add(d, 1), e.sub(self.steps, e.index(1)))
         inputs = [(share, self._input(share, following, b)) for share in shares(e, stack.inputs)]
+        terms = list(self._given_terms(d, b))
         for tile in tiles:
             tile.multiply(shared)
+        for share, word, term in terms:
+            share.run(partial(self._store, term, word))
         e.barrier()
         if add_terms(e, shared, self.plan.classes):
             e.barrier()
@@ -127,14 +133,14 @@ class ResidentKernel:
         for unit, after in zip(units, found, strict=True):
             unit.write(shared, at, after)
         for share, value in inputs:
-            self._keep_input(share, value, shared)
+            self._keep_input(share, value)
         e.barrier()
         return found
 
-    def _first_inputs(self, shared: ir.Value, b: ir.Value) -> None:
+    def _first_inputs(self, b: ir.Value) -> None:
         for share in shares(self.emit, self.plan.stack.inputs):
             value = self._input(share, self.emit.index(0), b)
-            self._keep_input(share, value, shared)
+            self._keep_input(share, value)
 
     def _input(self, share: Share, step: ir.Value, b: ir.Value) -> ir.Value:
         """A thread's element of x at a step."""
@@ -142,14 +148,29 @@ class ResidentKernel:
         entry = e.add(e.mul(step, stack.batch), b)
         return e.load(x, e.add(first, e.mul(entry, stack.inputs), share.piece()))
 
-    def _keep_input(self, share: Share, value: ir.Value, shared: ir.Value) -> None:
-        e = self.emit
+    def _keep_input(self, share: Share, value: ir.Value) -> None:
+        share.run(partial(self._store, value, self.emit.add(share.piece(), FIRST_INPUT)))
 
-        def store() -> tuple[()]:
-            e.store(value, shared, e.add(share.piece(), FIRST_INPUT))
-            return ()
+    def _given_terms(
+        self, step: ir.Value, b: ir.Value
+    ) -> Iterator[tuple[Share, ir.Value, ir.Value]]:
+        """A thread's given terms of a step, and the word of each."""
+        e, segments = self.emit, self.plan.segments
+        if self.buffers.projected is None:
+            return
+        buffer, first = self.buffers.projected
+        size = sum(count for _, _, count in segments)
+        entry = e.add(e.mul(step, self.plan.stack.batch), b)
+        own = e.add(first, e.mul(entry, size))
+        for start, word, count in segments:
+            for share in shares(e, count, start):
+                at = share.number()
+                at = at if share.is_full else e.min(at, e.index(count - 1))
+                yield share, e.add(at, word), e.load(buffer, e.add(own, at, start))
 
-        share.run(store)
+    def _store(self, value: ir.Value, word: ir.Value) -> tuple[()]:
+        self.emit.store(value, self.buffers.shared, word)
+        return ()
 
 
 def _grouped(units: Sequence[UnitWork], values: Sequence[ir.Value]) -> list[list[ir.Value]]:

@@ -29,6 +29,8 @@ class ResidentPlan:
 
     Attributes:
         groups: rows of all matrices, by their patterns of columns.
+        given: [L blocks H] 1 for a sum that begins with a term of its layer's inputs, computed
+            before; else 0.
         classes: of sums, in the order of their words.
         places: [L blocks H] the word of each sum; ZERO for one that has no terms.
         moving, resting: units, numbered through all layers, with and without terms.
@@ -38,6 +40,7 @@ class ResidentPlan:
     stack: Stack
     tiling: Tiling
     groups: Sequence[Rows]
+    given: np.ndarray
     classes: tuple[SumClass, ...]
     places: np.ndarray
     moving: np.ndarray
@@ -47,9 +50,24 @@ class ResidentPlan:
     @cached_property
     def tiles(self) -> Tiles | None:
         """None where all weights are zeros."""
-        stack = self.stack
-        sums = len(stack.layers) * stack.cell.blocks * stack.hidden
-        return cut(self.groups, self.tiling.shape, sums) if self.groups else None
+        return cut(self.groups, self.tiling.shape, self.given) if self.groups else None
+
+    @property
+    def segments(self) -> list[tuple[int, int, int]]:
+        """Where given terms begin among all of them, their words begin, and how many follow."""
+        counts = [each.given for each in self.classes]
+        starts = np.cumsum([0, *counts])[:-1].tolist()
+        found = zip(starts, (each.first for each in self.classes), counts, strict=True)
+        return [each for each in found if each[-1]]
+
+    def given_places(self, sums: np.ndarray) -> np.ndarray:
+        """The number of each of these sums' given terms."""
+        found = np.full(sums.size, PADDING, np.int64)
+        for start, first, count in self.segments:
+            number = self.places[sums] - first
+            is_own = (self.given[sums] > 0) & (number >= 0) & (number < count)
+            found[is_own] = start + number[is_own]
+        return found
 
     @property
     def tile_entries(self) -> int:
@@ -127,46 +145,70 @@ def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> Res
 
 
 def resident_plans(
-    stack: Stack, schedule: GpuSchedule, shared_bytes: int
+    stack: Stack, schedule: GpuSchedule, shared_bytes: int, *, projected: bool = False
 ) -> dict[int, ResidentPlan]:
     """The best plan for each number of threads; none where a stack does not suit: it has a
     projection, i4 weights, is too large for shared memory, or has more weights a thread than can be
-    unrolled."""
-    first = first_state(stack) + len(stack.layers) * stack.hidden
+    unrolled.
+
+    Args:
+        projected: the products of all inputs are given, a term of each of their rows' sums; the
+            stack has no inputs of its own.
+    """
+    first = _first_term(stack)
     spare = shared_bytes // WORD_BYTES - first
     if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:
         return {}
-    groups = _read_groups(stack)
-    tilings = choose(groups, stack, schedule, spare)
-    return {threads: _plan(stack, groups, tiling) for threads, tiling in tilings.items()}
+    groups = _read_groups(stack, projected)
+    given = np.zeros(len(stack.layers) * stack.cell.blocks * stack.hidden, np.int64)
+    if projected:
+        given[input_sums(stack)] = 1
+    tilings = choose(groups, stack, schedule, spare, given)
+    return {threads: _plan(stack, groups, given, tiling) for threads, tiling in tilings.items()}
 
 
-def _plan(stack: Stack, groups: Sequence[Rows], tiling: Tiling) -> ResidentPlan:
-    first = first_state(stack) + len(stack.layers) * stack.hidden
-    sums = len(stack.layers) * stack.cell.blocks * stack.hidden
-    terms = count_terms(groups, tiling.shape, sums)
-    classes, places = lay_out(terms, first)
+def input_sums(stack: Stack) -> np.ndarray:
+    """The sums of the rows that are stored of W_ih, of all layers, in the order they are stored."""
+    cell, hidden = stack.cell, stack.hidden
+    positions = cell.positions(cell.ih_blocks, hidden)
+    starts = range(0, len(stack.layers) * cell.blocks * hidden, cell.blocks * hidden)
+    pairs = zip(starts, stack.layers, strict=True)
+    return np.concatenate([start + positions[layer.w_ih.reorder] for start, layer in pairs])
+
+
+def _first_term(stack: Stack) -> int:
+    """The word of the first term."""
+    return first_state(stack) + len(stack.layers) * stack.hidden
+
+
+def _plan(
+    stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling
+) -> ResidentPlan:
+    terms = count_terms(groups, tiling.shape, given)
+    classes, places = lay_out(terms, _first_term(stack), given)
     moves = units_with(terms, stack)
     return ResidentPlan(
         stack,
         tiling,
         groups,
+        given,
         classes,
         places,
         np.flatnonzero(moves),
         np.flatnonzero(~moves),
-        first + words_of(classes),
+        _first_term(stack) + words_of(classes),
     )
 
 
-def _read_groups(stack: Stack) -> list[Rows]:
-    """All matrices by their patterns of columns."""
+def _read_groups(stack: Stack, projected: bool) -> list[Rows]:
+    """All matrices by their patterns of columns, where inputs are `projected` those of W_hh."""
     cell, hidden, found = stack.cell, stack.hidden, []
     before = FIRST_INPUT
     for number, layer in enumerate(stack.layers):
         start = number * cell.blocks * hidden
         own = first_state(stack) + number * hidden
-        found += read_rows(layer.w_ih, start + cell.positions(cell.ih_blocks, hidden), before)
+        if not projected:
+            found += read_rows(layer.w_ih, start + cell.positions(cell.ih_blocks, hidden), before)
         found += read_rows(layer.w_hh, start + cell.positions(cell.hh_blocks, hidden), own)
         before = own
     return [rows for rows in found if rows.sources.size]

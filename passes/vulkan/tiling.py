@@ -96,24 +96,23 @@ class _Counts:
 
 
 def choose(
-    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, given: np.ndarray
 ) -> dict[int, Tiling]:
     """For each number of threads the best tiling whose terms take no more than `spare` words, where
-    there is one."""
+    there is one; `given`: see `count_terms`."""
     found: dict[int, Tiling] = {}
-    for each in _choices(groups, stack, schedule, spare):
+    for each in _choices(groups, stack, schedule, spare, given):
         found[each.threads] = min(each, found.get(each.threads, each))
     return found
 
 
 def _choices(
-    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, given: np.ndarray
 ) -> Iterator[Tiling]:
     longest = max((rows.sources.size for rows in groups), default=1)
-    sums = len(stack.layers) * stack.cell.blocks * stack.hidden
     lengths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
     for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in HEIGHTS):
-        terms = count_terms(groups, shape, sums)
+        terms = count_terms(groups, shape, given)
         classes, _ = lay_out(terms, 0)
         if words_of(classes) > spare:
             continue

@@ -1,118 +1,137 @@
 """A wavefront: a workgroup a layer, each a chunk of steps behind the layer before.
 
-Dispatch d of ceil(T / C) + L - 1:
+    for d in ceil(T / C) + L - 1:                           # layer l is at chunk d - l, C steps
+        projected[l] = W_ih * (x, or the layer before's h), all steps of all layers' chunks at once
+        h, c = the resident scan of W_hh and projected[l]   # workgroup (batch entry, layer l)
 
-    workgroup (batch entry, layer l):                    # one on each of the GPU's processors
-        for t in chunk d - l, C steps or the last ones:
-            the resident scan of layer l                 # x, or what layer l - 1 left in dispatch d - 1
-
-Each layer has a processor's registers and shared memory for itself; its weights are loaded anew in
-each dispatch. Workgroups of one dispatch need nothing of each other: what a layer reads was written
-by the dispatch before. States stay in their buffers between dispatches. The body of each layer is
-under a branch that all threads of a workgroup take, or none, so that its barriers are legal.
+Every line is a dispatch. The first one shares the loads of W_ih among steps, on all of the GPU. In
+the second each layer has a processor's registers and shared memory for itself; its W_hh is loaded
+anew in each dispatch. Workgroups of one dispatch need nothing of each other. h of all steps, c and
+the states stay in buffers between dispatches. The scan of each layer is under a branch that all
+threads of a workgroup take, or none, so that its barriers are legal.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.lanes import LaneConstants
+from rtmobile_iree.passes.vulkan.matmul import MatmulKernel
 from rtmobile_iree.passes.vulkan.products import Place
 from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
-from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan
-from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.wave_plan import WavePlan
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
 
 @dataclass(frozen=True)
-class WavePlan:
-    """A stack, a resident plan for each of its layers, all for as many threads.
-
-    Attributes:
-        chunk: C, the most steps of a dispatch.
-    """
-
-    stack: Stack
-    layers: tuple[ResidentPlan, ...]
-    chunk: int
-
-    @property
-    def threads(self) -> int:
-        return self.layers[0].tiling.threads
-
-    @property
-    def words(self) -> int:
-        """Of shared memory."""
-        return max(layer.words for layer in self.layers)
-
-    def arrays(self) -> tuple[list[np.ndarray], list[list[int]]]:
-        """The arrays of `ResidentPlan.arrays` of all layers together; where each layer's begin."""
-        parts = [layer.arrays() for layer in self.layers]
-        sizes = np.array([[array.shape[0] for array in each] for each in parts])
-        starts = np.cumsum(sizes, axis=0) - sizes
-        return [np.concatenate(each) for each in zip(*parts, strict=True)], starts.tolist()
-
-
-@dataclass(frozen=True)
 class WaveBuffers:
-    """Flat memrefs: x [T, B, I], what lower layers leave [L - 1, T, B, H], y [T, B, H], and the
-    states [L, B, H], changed in place."""
+    """Flat memrefs of f32, those that a kernel uses.
 
-    x: ir.Value
+    Attributes:
+        x: [T, B, I].
+        between: [L - 1, T, B, H] what lower layers leave.
+        projected: [L, C, B, .] given terms of a chunk, as many for each layer as it has.
+        y: [T, B, H].
+        states: [L, B, H], changed in place.
+    """
+
+    x: ir.Value | None
     between: ir.Value
-    y: ir.Value
-    states: Sequence[ir.Value]
+    projected: ir.Value
+    y: ir.Value | None = None
+    states: Sequence[ir.Value] = ()
 
 
 @dataclass(frozen=True)
-class WaveKernel:
-    """Emits the kernel of the module docstring; `steps`: T; `number`: d (index values).
-
-    Attributes:
-        arrays: the buffers of `WavePlan.arrays`.
-        starts: where each layer's part of them begins.
-    """
+class WaveTurn:
+    """Where a dispatch is; `steps`: T; `number`: d (index values)."""
 
     emit: ThreadEmitter
     plan: WavePlan
-    arrays: Sequence[ir.Value]
-    starts: Sequence[Sequence[int]]
     buffers: WaveBuffers
     steps: ir.Value
     number: ir.Value
 
-    def body(self) -> None:
-        """The whole kernel."""
-        e, plan = self.emit, self.plan
-        own = e.workgroup(1)
-        t = e.mul(e.sub(self.number, own), plan.chunk)
+    def each_layer(self, own: ir.Value, body: Callable[[int, ir.Value, ir.Value], None]) -> None:
+        """body(l, t, count) where layer l is this workgroup's `own`, and has `count` steps from
+        step t on in this dispatch."""
+        e, chunk = self.emit, self.plan.chunk
+        t = e.mul(e.sub(self.number, own), chunk)
         has_begun = compare("ule", own, self.number)
         is_on = arith.andi(has_begun, compare("ult", t, self.steps))
-        shared = e.shared(plan.words)
-        for layer in range(len(plan.layers)):
+        count = e.min(e.sub(self.steps, t), e.index(chunk))
+        for layer in range(len(self.plan.layers)):
             is_own = arith.andi(is_on, compare("eq", own, e.index(layer)))
-            when(is_own, partial(self._scan, layer, t, shared))
+            when(is_own, partial(body, layer, t, count))
 
-    def _scan(self, layer: int, t: ir.Value, shared: ir.Value) -> None:
-        """A chunk of a layer, from step t on."""
-        e, plan, buffers = self.emit, self.plan, self.buffers
-        x, y = self._outputs(layer - 1, t), self._outputs(layer, t)
-        own = ResidentBuffers(x, y, buffers.states, buffers.states, shared)
-        parts = list(zip(self.arrays, self.starts[layer], strict=True))
-        count = e.min(e.sub(self.steps, t), e.index(plan.chunk))
-        ResidentKernel(e, plan.layers[layer], parts, own, count).body()
-
-    def _outputs(self, layer: int, t: ir.Value) -> Place:
+    def outputs(self, layer: int, t: ir.Value) -> Place:
         """Where a layer's outputs of step t lie; x for the one below the first."""
         e, stack, buffers = self.emit, self.plan.stack, self.buffers
         if layer < 0:
+            assert buffers.x is not None
             return buffers.x, e.mul(t, stack.batch * stack.inputs)
-        if layer == len(self.plan.layers) - 1:
+        if buffers.y is not None and layer == len(self.plan.layers) - 1:
             return buffers.y, e.mul(t, stack.batch * stack.hidden)
         step = e.add(e.mul(self.steps, layer), t) if layer else t
         return buffers.between, e.mul(step, stack.batch * stack.hidden)
+
+    def projected(self, layer: int) -> Place:
+        """Where a layer's given terms of the chunk lie."""
+        plan = self.plan
+        return self.buffers.projected, self.emit.index(plan.starts[layer])
+
+
+@dataclass(frozen=True)
+class ProjectKernel:
+    """Emits the first dispatch of the module docstring; `constants`: of `WavePlan.lanes`."""
+
+    at: WaveTurn
+    constants: LaneConstants
+
+    def body(self) -> None:
+        """The whole kernel: lanes along x; along y layers, and of each its groups of vectors."""
+        e, plan = self.at.emit, self.at.plan
+        groups = e.index(plan.groups)
+        own = arith.divui(e.workgroup(1), groups)
+        first = e.mul(arith.remui(e.workgroup(1), groups), plan.vector_tile)
+        lane = e.add(e.mul(e.workgroup(0), e.workgroup_size), e.thread())
+        self.at.each_layer(own, partial(self._project, lane, first))
+
+    def _project(
+        self, lane: ir.Value, first: ir.Value, layer: int, t: ir.Value, count: ir.Value
+    ) -> None:
+        e, plan, at = self.at.emit, self.at.plan, self.at
+        lanes, size = plan.lanes[layer], plan.given[layer]
+        x, y = at.outputs(layer - 1, t), at.projected(layer)
+        vectors = e.mul(count, plan.stack.batch)
+        kernel = MatmulKernel(e, lanes, size, self.constants, x, y, vectors, plan.vector_tile)
+        when(compare("ult", lane, e.index(lanes.count)), lambda: kernel.group(lane, first))
+
+
+@dataclass(frozen=True)
+class WaveKernel:
+    """Emits the second one; `arrays`: the buffers of `WavePlan.arrays`, and where each layer's part
+    of them begins."""
+
+    at: WaveTurn
+    arrays: Sequence[ir.Value]
+    starts: Sequence[Sequence[int]]
+
+    def body(self) -> None:
+        """The whole kernel."""
+        e = self.at.emit
+        shared = e.shared(self.at.plan.words)
+        self.at.each_layer(e.workgroup(1), partial(self._scan, shared))
+
+    def _scan(self, shared: ir.Value, layer: int, t: ir.Value, count: ir.Value) -> None:
+        at, states = self.at, self.at.buffers.states
+        y, projected = at.outputs(layer, t), at.projected(layer)
+        own = ResidentBuffers(y, y, states, states, shared, projected)
+        parts = list(zip(self.arrays, self.starts[layer], strict=True))
+        ResidentKernel(at.emit, at.plan.layers[layer], parts, own, count).body()

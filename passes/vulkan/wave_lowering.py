@@ -1,4 +1,4 @@
-"""A stack's wavefront (see `wave`): its plan, its kernel, and the loop of dispatches around it."""
+"""A stack's wavefront (see `wave`): its kernels, and the loop of dispatches around them."""
 
 from __future__ import annotations
 
@@ -6,35 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from rtmobile_iree.dialects.constants import constant
-from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel, dispatch
+from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
 from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs, stack_results
-from rtmobile_iree.passes.vulkan.dispatch import array_bindings, spirv
+from rtmobile_iree.passes.vulkan.dispatch import (
+    PoolBuffers,
+    array_bindings,
+    pool_buffers,
+    spirv,
+    workgroup_size,
+)
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.resident_plan import resident_plans
-from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.step_loop import Carried, emit_runs, empty
-from rtmobile_iree.passes.vulkan.wave import WaveBuffers, WaveKernel, WavePlan
+from rtmobile_iree.passes.vulkan.wave import ProjectKernel, WaveBuffers, WaveKernel, WaveTurn
+from rtmobile_iree.passes.vulkan.wave_plan import WavePlan
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
 from rtmobile_iree.schedule import GpuSchedule
 
-
-def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePlan | None:
-    """Lays a stack out, each layer as a resident scan of its own; None where a layer does not suit
-    (see `resident_plans`), or there is but one."""
-    if len(stack.layers) == 1:
-        return None
-    plans = [
-        resident_plans(
-            replace(stack, layers=(layer,), inputs=layer.w_ih.shape[1]), schedule, shared_bytes
-        )
-        for layer in stack.layers
-    ]
-    common = set.intersection(*(set(each) for each in plans))
-    found = [tuple(each[threads] for each in plans) for threads in sorted(common)]
-    best = min(found, key=lambda layers: max(each.tiling.cost for each in layers), default=None)
-    return None if best is None else WavePlan(stack, best, schedule.wave_chunk)
+PROJECT, SCAN = "project", "scan"
 
 
 @dataclass(frozen=True)
@@ -43,12 +33,13 @@ class WaveLowering:
 
     Attributes:
         block: where kernels go.
-        emit: an emitter; the kernel's has the workgroup's size.
-        name: of the kernel.
+        emit: an emitter; each kernel's has the workgroup's size.
+        name: what the kernels' names begin with.
         longest_run: dispatches of the loop's longest run.
     """
 
     block: ir.Block
+    schedule: GpuSchedule
     emit: ThreadEmitter
     plan: WavePlan
     name: str
@@ -56,59 +47,103 @@ class WaveLowering:
 
     def run(self) -> None:
         """Replaces the stack's ops."""
-        stack, chunk = self.plan.stack, self.plan.chunk
-        arrays, starts = self.plan.arrays()
-        changed = self._changed()
-        self._define(array_bindings(arrays), starts, changed)
+        plan, stack = self.plan, self.plan.stack
+        arrays, starts = plan.arrays()
+        pool = pool_buffers(plan.pool)
+        self._define_project(pool)
+        self._define_scan(array_bindings(arrays), starts)
         with ir.InsertionPoint(stack.chain[-1]):
             steps, results = stack_results(stack.chain)
             x, *states = stack_inputs(stack.chain)
-            fixed = [x, *map(constant, arrays)]
+            weights, recurrent = pool.values(), [constant(array) for array in arrays]
             y_type, dims = results[0]
-            size = arith.muli(steps, _index(changed[0].per_item))
-            between = empty([ir.ShapedType.get_dynamic_size()], [size]), [size]
-            state: Carried = [between, (empty(y_type.shape, dims), dims)]
-            state += [(value, []) for value in states]
-            chunks = arith.ceildivui(steps, _index(chunk))
+            between, projected, *_ = self._buffers
+            size = arith.muli(steps, _index(between.per_item))
+            state: Carried = [
+                (empty([projected.fixed]), []),
+                (empty([ir.ShapedType.get_dynamic_size()], [size]), [size]),
+                (empty(y_type.shape, dims), dims),
+                *((value, []) for value in states),
+            ]
+            chunks = arith.ceildivui(steps, _index(plan.chunk))
             count = arith.addi(chunks, _index(len(stack.layers) - 1))
 
             def call(d: ir.Value, changed: Carried) -> Carried:
-                made = dispatch(self.name, steps, fixed, [], changed, [d])
-                return [(value, own) for value, (_, own) in zip(made.results, changed, strict=True)]
+                (terms, _), *others = changed
+                read = [x, others[0][0], *weights]
+                terms, *_ = self._call(PROJECT, (d, steps), read, changed[:1])
+                return [terms, *self._call(SCAN, (d, steps), [terms[0], *recurrent], others)]
 
-            _, *last = emit_runs(count, self.longest_run, state, call)
+            _, _, *last = emit_runs(count, self.longest_run, state, call)
         replace_chain(stack.chain, [value for value, _ in last])
 
-    def _define(
+    def _call(
         self,
-        constants: Sequence[Binding],
-        starts: Sequence[Sequence[int]],
-        changed: Sequence[Binding],
-    ) -> None:
-        """A workgroup for each batch entry and layer, with T and d."""
-        e, plan = self.emit, self.plan
-        stack = plan.stack
+        kernel: str,
+        place: tuple[ir.Value, ir.Value],
+        arguments: Sequence[ir.Value],
+        changed: Carried,
+    ) -> Carried:
+        """One dispatch; `place`: d and T."""
+        d, steps = place
+        made = dispatch(f"{self.name}_{kernel}", steps, arguments, [], changed, [d])
+        return [(value, dims) for value, (_, dims) in zip(made.results, changed, strict=True)]
+
+    def _define_project(self, pool: PoolBuffers) -> None:
+        plan, stack = self.plan, self.plan.stack
+        lanes = max(each.count for each in plan.lanes)
+        size = workgroup_size(lanes, self.schedule.step_threads)
+        e = replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
         x = Binding(e.f32, stack.batch * stack.inputs, 0, True)
+        between, projected, *_ = self._buffers
+
+        def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
+            x, below, *constants, terms = bound
+            at = WaveTurn(e, plan, WaveBuffers(x, below, terms), steps, d)
+            ProjectKernel(at, pool.inside(constants)).body()
+
+        bindings = [x, replace(between, read_only=True), *pool.bindings(), projected]
+        groups = -(-lanes // size), len(plan.layers) * plan.groups
+        self._define(PROJECT, size, bindings, body, groups)
+
+    def _define_scan(self, constants: Sequence[Binding], starts: Sequence[Sequence[int]]) -> None:
+        plan, stack = self.plan, self.plan.stack
+        e = replace(self.emit, workgroup_size=plan.threads)
+        between, projected, *others = self._buffers
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
             first = 1 + len(constants)
-            between, y, *states = bound[first:]
-            own = WaveBuffers(bound[0], between, y, states)
-            WaveKernel(e, plan, bound[1:first], starts, own, steps, d).body()
+            below, y, *states = bound[first:]
+            at = WaveTurn(e, plan, WaveBuffers(None, below, bound[0], y, states), steps, d)
+            WaveKernel(at, bound[1:first], starts).body()
+
+        bindings = [replace(projected, read_only=True), *constants, between, *others]
+        self._define(SCAN, plan.threads, bindings, body, (stack.batch, len(plan.layers)))
+
+    def _define(
+        self,
+        kernel: str,
+        size: int,
+        bindings: Sequence[Binding],
+        body: Body,
+        groups: tuple[int, int],
+    ) -> None:
+        """A kernel of so many workgroups along x and y, with T and d."""
 
         def count(_: ir.Value) -> tuple[ir.Value, ir.Value]:
-            return e.index(stack.batch), e.index(len(stack.layers))
+            return self.emit.index(groups[0]), self.emit.index(groups[1])
 
-        size = spirv(e.workgroup_size)
-        bindings = [x, *constants, *changed]
-        define_kernel(self.block, self.name, bindings, body, count, size, constants=2)
+        name = f"{self.name}_{kernel}"
+        define_kernel(self.block, name, bindings, body, count, spirv(size), constants=2)
 
-    def _changed(self) -> list[Binding]:
-        """What it changes in place, see `WaveBuffers`."""
-        stack, f32 = self.plan.stack, self.emit.f32
+    @property
+    def _buffers(self) -> list[Binding]:
+        """What changes: what lower layers leave, given terms, y and the states."""
+        plan, stack, f32 = self.plan, self.plan.stack, self.emit.f32
         outputs = stack.batch * stack.hidden
         return [
             Binding(f32, (len(stack.layers) - 1) * outputs, 0, False),
+            Binding(f32, 0, max(1, plan.starts[-1]), False),
             Binding(f32, outputs, 0, False),
             *(Binding(f32, 0, stack.rows * stack.batch * size, False) for size in stack.sizes),
         ]
