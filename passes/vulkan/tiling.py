@@ -17,7 +17,7 @@ from rtmobile_iree.passes.vulkan.tiles import Lengths, Rows, TileShape, count_te
 from rtmobile_iree.schedule import GpuSchedule
 from rtmobile_iree.values import STORAGE
 
-HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 24, 32), 8
+HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 20, 24, 28, 32), 8
 # weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (Mesa's
 # freedreno_devices.py, instr_cache_size), and a weight takes two or three
 MOST_WEIGHTS = 320

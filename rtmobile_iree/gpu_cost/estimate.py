@@ -132,7 +132,7 @@ def phase_ns(
         + issued["product"] / model.product_s
         + issued["special"] / model.special_s
     ) / share
-    beside = sum(max(each.working_set for each in other.phases) for other in others)
+    beside = sum(_working_set(other, phase.times > 1) for other in others)
     name, level_bytes_s = model.level(phase.working_set + beside)
     bytes_s = min(level_bytes_s, model.l2_bytes_s * share)
     if others:
@@ -145,6 +145,12 @@ def phase_ns(
         CHAIN: phase.path_ns * rounds(run, model),
         ISSUE: phase.wave_ops / model.wave_ops_s * NS * rounds(run, model),
     }
+
+
+def _working_set(run: KernelRun, of_steps: bool) -> int:
+    """The greatest of any phase, or `of_steps` of those that run again and again."""
+    sets = [each.working_set for each in run.phases if each.times > 1 or not of_steps]
+    return max(sets, default=0)
 
 
 def rounds(run: KernelRun, model: Model) -> int:
