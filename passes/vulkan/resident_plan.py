@@ -29,8 +29,8 @@ class ResidentPlan:
 
     Attributes:
         groups: rows of all matrices, by their patterns of columns.
-        given: [L blocks H] 1 for a sum that begins with a term of its layer's inputs, computed
-            before; else 0.
+        given: [L blocks H] for a sum that begins with a term of its layer's inputs, computed
+            before, a number above 0 by which such terms are sorted; else 0.
         classes: of sums, in the order of their words.
         places: [L blocks H] the word of each sum; ZERO for one that has no terms.
         moving, resting: units, numbered through all layers, with and without terms.
@@ -145,35 +145,25 @@ def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> Res
 
 
 def resident_plans(
-    stack: Stack, schedule: GpuSchedule, shared_bytes: int, *, projected: bool = False
+    stack: Stack, schedule: GpuSchedule, shared_bytes: int, given: np.ndarray | None = None
 ) -> dict[int, ResidentPlan]:
     """The best plan for each number of threads; none where a stack does not suit: it has a
     projection, i4 weights, is too large for shared memory, or has more weights a thread than can be
     unrolled.
 
     Args:
-        projected: the products of all inputs are given, a term of each of their rows' sums; the
-            stack has no inputs of its own.
+        given: see `ResidentPlan`; the products of all inputs are, and the stack has none of its
+            own.
     """
     first = _first_term(stack)
     spare = shared_bytes // WORD_BYTES - first
     if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:
         return {}
-    groups = _read_groups(stack, projected)
-    given = np.zeros(len(stack.layers) * stack.cell.blocks * stack.hidden, np.int64)
-    if projected:
-        given[input_sums(stack)] = 1
+    groups = _read_groups(stack, given is not None)
+    if given is None:
+        given = np.zeros(len(stack.layers) * stack.cell.blocks * stack.hidden, np.int64)
     tilings = choose(groups, stack, schedule, spare, given)
     return {threads: _plan(stack, groups, given, tiling) for threads, tiling in tilings.items()}
-
-
-def input_sums(stack: Stack) -> np.ndarray:
-    """The sums of the rows that are stored of W_ih, of all layers, in the order they are stored."""
-    cell, hidden = stack.cell, stack.hidden
-    positions = cell.positions(cell.ih_blocks, hidden)
-    starts = range(0, len(stack.layers) * cell.blocks * hidden, cell.blocks * hidden)
-    pairs = zip(starts, stack.layers, strict=True)
-    return np.concatenate([start + positions[layer.w_ih.reorder] for start, layer in pairs])
 
 
 def _first_term(stack: Stack) -> int:

@@ -43,7 +43,7 @@ def lay_out(
 
     Args:
         terms: [sums] how many each has.
-        given: [sums] 1 where the first of them is given, else 0.
+        given: [sums] above 0 where the first of them is given, by which these are sorted; else 0.
     """
     given = np.zeros_like(terms) if given is None else given
     places = np.full(terms.size, ZERO, np.int64)
@@ -54,9 +54,9 @@ def lay_out(
         own = np.flatnonzero((terms > lowest) & (terms <= count))
         if own.size < WAVE and count != counts[-1]:
             continue
-        own = own[np.argsort(-given[own], kind="stable")]
+        own = own[np.lexsort((given[own], given[own] == 0))]
         places[own] = first + np.arange(own.size)
-        classes.append(SumClass(first, own.size, count, int(given[own].sum())))
+        classes.append(SumClass(first, own.size, count, int(np.count_nonzero(given[own]))))
         first += own.size * count
         lowest = count
     return tuple(classes), places

@@ -99,7 +99,7 @@ def choose(
     groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, given: np.ndarray
 ) -> dict[int, Tiling]:
     """For each number of threads the best tiling whose terms take no more than `spare` words, where
-    there is one; `given`: see `count_terms`."""
+    there is one; `given`: see `sum_layout.lay_out`."""
     found: dict[int, Tiling] = {}
     for each in _choices(groups, stack, schedule, spare, given):
         found[each.threads] = min(each, found.get(each.threads, each))

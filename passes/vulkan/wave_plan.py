@@ -7,10 +7,12 @@ from functools import cached_property
 
 import numpy as np
 from rtmobile_iree.passes.vulkan.lanes import LanePool, Lanes, fitting_quads
-from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, input_sums, resident_plans
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, resident_plans
 from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.sum_layout import WAVE
 from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 
+from rtmobile_iree.bspc import panels
 from rtmobile_iree.schedule import GpuSchedule
 
 
@@ -50,7 +52,7 @@ class WavePlan:
     @cached_property
     def given(self) -> list[int]:
         """Given terms of each layer, a step and batch entry."""
-        return [int(layer.given.sum()) for layer in self.layers]
+        return [int(np.count_nonzero(layer.given)) for layer in self.layers]
 
     @cached_property
     def starts(self) -> list[int]:
@@ -71,28 +73,44 @@ def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePla
     one."""
     if len(stack.layers) == 1:
         return None
+    inputs = [layer.w_ih for layer in stack.layers]
+    quads = fitting_quads(inputs, schedule.step_quads)
+    stacks = [replace(stack, layers=(layer,), inputs=0) for layer in stack.layers]
     plans = [
-        resident_plans(
-            replace(stack, layers=(layer,), inputs=0), schedule, shared_bytes, projected=True
-        )
-        for layer in stack.layers
+        resident_plans(each, schedule, shared_bytes, _given(each, quads * ROWS)) for each in stacks
     ]
     common = set.intersection(*(set(each) for each in plans))
     found = [tuple(each[threads] for each in plans) for threads in sorted(common)]
     best = min(found, key=lambda layers: max(each.tiling.cost for each in layers), default=None)
     if best is None:
         return None
-    inputs = [layer.w_ih for layer in stack.layers]
-    quads = fitting_quads(inputs, schedule.step_quads)
     words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
     pool = LanePool(stack.values, quads, word_bits=words)
-    lanes = tuple(pool.add_matrix(layer.stack.layers[0].w_ih, _places(layer)) for layer in best)
+    lanes = tuple(pool.add_matrix(layer.w_ih, _places(plan))
+                  for layer, plan in zip(stack.layers, best, strict=True))  # fmt: skip
     return WavePlan(stack, best, pool, lanes, schedule.wave_chunk, schedule.time_chunk)
+
+
+def _given(stack: Stack, rows: int) -> np.ndarray:
+    """[blocks H] see `ResidentPlan.given`: neighbouring lanes of so many rows write neighbours."""
+    cell, hidden, (layer,) = stack.cell, stack.hidden, stack.layers
+    positions, found = cell.positions(cell.ih_blocks, hidden), []
+    lane = 0
+    for panel in panels(layer.w_ih):
+        number = np.arange(panel.rows)
+        lanes = lane + number // rows
+        stored = layer.w_ih.reorder[panel.row_start : panel.row_start + panel.rows]
+        found.append(np.stack([lanes // WAVE, number % rows, lanes, positions[stored]]))
+        lane += -(-panel.rows // rows)
+    given = np.zeros(cell.blocks * hidden, np.int64)
+    if found:
+        joined = np.concatenate(found, axis=1)
+        order = np.lexsort(joined[2::-1])
+        given[joined[3, order]] = 1 + np.arange(order.size)
+    return given
 
 
 def _places(plan: ResidentPlan) -> np.ndarray:
     """[G H] the given term that each row of W_ih is."""
-    (layer,) = plan.stack.layers
-    found = np.zeros(layer.w_ih.shape[0], np.int32)
-    found[layer.w_ih.reorder] = plan.given_places(input_sums(plan.stack))
-    return found
+    cell, hidden = plan.stack.cell, plan.stack.hidden
+    return plan.given_places(cell.positions(cell.ih_blocks, hidden)).astype(np.int32)
