@@ -70,7 +70,8 @@ class ResidentKernel:
         e, plan, buffers = self.emit, self.plan, self.buffers
         stack, shared = plan.stack, buffers.shared
         b = e.workgroup(0)
-        e.for_own(plan.words, lambda i: e.store(e.scalar(0.0), shared, i))
+        for first, count in plan.zeros:
+            e.for_own(count, partial(self._clear, first))
         e.barrier()
         weights, table, constants = self.arrays
         registers = Registers(plan.tiling.unit_registers)
@@ -167,6 +168,9 @@ class ResidentKernel:
                 at = share.number()
                 at = at if share.is_full else e.min(at, e.index(count - 1))
                 yield share, e.add(at, word), e.load(buffer, e.add(own, at, start))
+
+    def _clear(self, first: int, i: ir.Value) -> None:
+        self.emit.store(self.emit.scalar(0.0), self.buffers.shared, self.emit.add(i, first))
 
     def _store(self, value: ir.Value, word: ir.Value) -> tuple[()]:
         self.emit.store(value, self.buffers.shared, word)

@@ -60,6 +60,11 @@ class ResidentPlan:
         found = zip(starts, (each.first for each in self.classes), counts, strict=True)
         return [each for each in found if each[-1]]
 
+    @property
+    def zeros(self) -> list[tuple[int, int]]:
+        """Words that nobody writes, and where they are some among others: the first, how many."""
+        return [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
+
     def given_places(self, sums: np.ndarray) -> np.ndarray:
         """The number of each of these sums' given terms."""
         found = np.full(sums.size, PADDING, np.int64)

@@ -134,7 +134,12 @@ class UnitWork:
         states: Sequence[ir.Value],
     ) -> tuple[()]:
         e, cells = self.share.e, states[1:] if self.stack.cell.reads_h else states
-        at = _state(self.stack, e, e.lane(self.table(), STATE), b)
+        if len(self.stack.layers) == 1:
+            unit = e.sub(low(self.own), e.index(first_state(self.stack)))
+            start = e.add(unit, self.stack.layers[0].state * self.stack.batch * self.stack.hidden)
+        else:
+            start = as_index(e.lane(self.table(), STATE))
+        at = _state(self.stack, e, start, b)
         values = [e.load(shared, low(self.own)), *cells]
         for value, buffer in zip(values, buffers, strict=True):
             e.store(value, buffer, at)
@@ -193,7 +198,7 @@ class Loader:
             return memref.load(table, [e.add(share.piece(), first + entry)])
 
         own, start, *sums = e.lanes(load())
-        state = _state(stack, e, start, self.b)
+        state = _state(stack, e, as_index(start), self.b)
         states = [e.load(buffer, state) for buffer in self.given]
         share.run(partial(self._store, states[0], low(own)))
         loads = [partial(self._constant, piece, at) for at in constants]
@@ -211,5 +216,5 @@ class Loader:
 
 
 def _state(stack: Stack, e: ThreadEmitter, start: ir.Value, b: ir.Value) -> ir.Value:
-    """Where a unit's states lie, from what its table says."""
-    return e.add(as_index(start), e.mul(b, stack.hidden))
+    """Where a unit's states of batch entry b lie; `start`: those of the first one."""
+    return e.add(start, e.mul(b, stack.hidden))

@@ -21,12 +21,14 @@ class SumClass:
 
     Attributes:
         given: sums, the first ones, whose first term is no product of the kernel's own.
+        lacks: whether some have fewer terms.
     """
 
     first: int
     count: int
     terms: int
     given: int = 0
+    lacks: bool = False
 
     @property
     def words(self) -> int:
@@ -56,7 +58,8 @@ def lay_out(
             continue
         own = own[np.lexsort((given[own], given[own] == 0))]
         places[own] = first + np.arange(own.size)
-        classes.append(SumClass(first, own.size, count, int(np.count_nonzero(given[own]))))
+        lacks = bool((terms[own] < count).any())
+        classes.append(SumClass(first, own.size, count, int(np.count_nonzero(given[own])), lacks))
         first += own.size * count
         lowest = count
     return tuple(classes), places

@@ -91,7 +91,7 @@ class WaveLowering:
 
     def _define_project(self, pool: PoolBuffers) -> None:
         plan, stack = self.plan, self.plan.stack
-        lanes = max(each.count for each in plan.lanes)
+        lanes = max(1, *(each.count for each in plan.lanes))
         size = workgroup_size(lanes, self.schedule.step_threads)
         e = replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
         x = Binding(e.f32, stack.batch * stack.inputs, 0, True)
