@@ -35,7 +35,7 @@ CASES = [
     ("gru", 48, 2, 2, BSP, ALL, 32),
     ("gru", 13, 3, 1, None, 1, 64),
     ("lstm", 17, 2, 1, FEW_ROWS, 128 * 40, 32),
-    ("rnn_tanh", 31, 3, 2, BSP, ALL, 64),
+    ("rnn_tanh", 50, 3, 2, BSP, ALL, 64),
 ]
 
 
@@ -81,12 +81,14 @@ def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers):
             np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
 
 
-@pytest.mark.parametrize("layers", [2, 3])
-def test_a_chunk_of_all_layers_is_two_dispatches(layers):
-    module = lowered(nn.GRU(5, 9, layers).eval(), torch.randn(4, 1, 5), wavefront())
+@pytest.mark.parametrize(("inputs", "layers"), [(5, 2), (2, 2), (5, 3)])
+def test_a_chunk_of_all_layers_is_two_dispatches(inputs, layers):
+    """But the first, where the first layer keeps the weights of its few inputs."""
+    module = lowered(nn.GRU(inputs, 9, layers).eval(), torch.randn(4, 1, inputs), wavefront())
     for steps in STEPS:
         runs, _ = count_runs(module, steps, ADRENO_640.latencies)
-        assert sum(run.times for run in runs) == 2 * (-(-steps // CHUNK) + layers - 1)
+        turns = -(-steps // CHUNK) + layers - 1
+        assert sum(run.times for run in runs) == 2 * turns - (inputs == 2)
 
 
 def test_each_layer_has_a_workgroup_of_its_own():

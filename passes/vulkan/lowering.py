@@ -43,6 +43,7 @@ from torch_mlir import ir
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.schedule import PER_STEP, PERSISTENT, WAVEFRONT, GpuSchedule
 
+LONGEST_WAVE = 4  # turns of a wavefront's longest run; a frame is two or three turns
 # constants, buffers, T (index value)
 ScanBody = Callable[[Sequence[ir.Value], ScanBuffers, ir.Value], None]
 
@@ -112,7 +113,7 @@ class Lowering:
                 "known, and few enough weights a layer for them; use gpu_kernel auto"
             )
         e = self._emitter(plan.threads)
-        run = longest_run(self.stacks)
+        run = min(LONGEST_WAVE, longest_run(self.stacks))
         WaveLowering(self.block, self.schedule, e, plan, name, run).run()
 
     def _may_scan(self, stack: Stack) -> bool:

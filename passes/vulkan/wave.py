@@ -6,7 +6,8 @@
 
 Every line is a dispatch. The first one shares the loads of W_ih among steps, on all of the GPU. In
 the second each layer has a processor's registers and shared memory for itself; its W_hh is loaded
-anew in each dispatch. Workgroups of one dispatch need nothing of each other. h of all steps, c and
+anew in each dispatch. A first layer with few inputs keeps its W_ih too; then nothing is projected
+before the first scan. Workgroups of one dispatch need nothing of each other. h of all steps, c and
 the states stay in buffers between dispatches. The scan of each layer is under a branch that all
 threads of a workgroup take, or none, so that its barriers are legal.
 """
@@ -14,10 +15,9 @@ threads of a workgroup take, or none, so that its barriers are legal.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants
@@ -41,7 +41,7 @@ class WaveBuffers:
         states: [L, B, H], changed in place.
     """
 
-    x: ir.Value | None
+    x: ir.Value
     between: ir.Value
     projected: ir.Value
     y: ir.Value | None = None
@@ -58,15 +58,17 @@ class WaveTurn:
     steps: ir.Value
     number: ir.Value
 
-    def each_layer(self, own: ir.Value, body: Callable[[int, ir.Value, ir.Value], None]) -> None:
-        """body(l, t, count) where layer l is this workgroup's `own`, and has `count` steps from
-        step t on in this dispatch."""
+    def each_layer(
+        self, own: ir.Value, body: Callable[[int, ir.Value, ir.Value], None], first: int = 0
+    ) -> None:
+        """body(l, t, count) where layer l, from `first` on, is this workgroup's `own`, and has
+        `count` steps from step t on in this dispatch."""
         e, chunk = self.emit, self.plan.chunk
         t = e.mul(e.sub(self.number, own), chunk)
         has_begun = compare("ule", own, self.number)
         is_on = arith.andi(has_begun, compare("ult", t, self.steps))
         count = e.min(e.sub(self.steps, t), e.index(chunk))
-        for layer in range(len(self.plan.layers)):
+        for layer in range(first, len(self.plan.layers)):
             is_own = arith.andi(is_on, compare("eq", own, e.index(layer)))
             when(is_own, partial(body, layer, t, count))
 
@@ -74,7 +76,6 @@ class WaveTurn:
         """Where a layer's outputs of step t lie; x for the one below the first."""
         e, stack, buffers = self.emit, self.plan.stack, self.buffers
         if layer < 0:
-            assert buffers.x is not None
             return buffers.x, e.mul(t, stack.batch * stack.inputs)
         if buffers.y is not None and layer == len(self.plan.layers) - 1:
             return buffers.y, e.mul(t, stack.batch * stack.hidden)
@@ -98,16 +99,16 @@ class ProjectKernel:
         """The whole kernel: lanes along x; along y layers, and of each its groups of vectors."""
         e, plan = self.at.emit, self.at.plan
         groups = e.index(plan.groups)
-        own = arith.divui(e.workgroup(1), groups)
+        own = e.add(arith.divui(e.workgroup(1), groups), plan.first)
         first = e.mul(arith.remui(e.workgroup(1), groups), plan.vector_tile)
         lane = e.add(e.mul(e.workgroup(0), e.workgroup_size), e.thread())
-        self.at.each_layer(own, partial(self._project, lane, first))
+        self.at.each_layer(own, partial(self._project, lane, first), plan.first)
 
     def _project(
         self, lane: ir.Value, first: ir.Value, layer: int, t: ir.Value, count: ir.Value
     ) -> None:
         e, plan, at = self.at.emit, self.at.plan, self.at
-        lanes, size = plan.lanes[layer], plan.given[layer]
+        lanes, size = plan.lanes[layer - plan.first], plan.given[layer]
         x, y = at.outputs(layer - 1, t), at.projected(layer)
         vectors = e.mul(count, plan.stack.batch)
         kernel = MatmulKernel(e, lanes, size, self.constants, x, y, vectors, plan.vector_tile)
@@ -131,7 +132,7 @@ class WaveKernel:
 
     def _scan(self, shared: ir.Value, layer: int, t: ir.Value, count: ir.Value) -> None:
         at, states = self.at, self.at.buffers.states
-        y, projected = at.outputs(layer, t), at.projected(layer)
-        own = ResidentBuffers(y, y, states, states, shared, projected)
+        x, y, projected = at.outputs(layer - 1, t), at.outputs(layer, t), at.projected(layer)
+        own = ResidentBuffers(x, y, states, states, shared, projected)
         parts = list(zip(self.arrays, self.starts[layer], strict=True))
         ResidentKernel(at.emit, at.plan.layers[layer], parts, own, count).body()

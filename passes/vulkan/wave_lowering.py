@@ -28,6 +28,16 @@ PROJECT, SCAN = "project", "scan"
 
 
 @dataclass(frozen=True)
+class _Fixed:
+    """What all dispatches are given: T, x, the constants of projections, and those of scans."""
+
+    steps: ir.Value
+    x: ir.Value
+    projections: Sequence[ir.Value]
+    scans: Sequence[ir.Value]
+
+
+@dataclass(frozen=True)
 class WaveLowering:
     """Lowers one stack.
 
@@ -55,7 +65,7 @@ class WaveLowering:
         with ir.InsertionPoint(stack.chain[-1]):
             steps, results = stack_results(stack.chain)
             x, *states = stack_inputs(stack.chain)
-            weights, recurrent = pool.values(), [constant(array) for array in arrays]
+            fixed = _Fixed(steps, x, pool.values(), [constant(array) for array in arrays])
             y_type, dims = results[0]
             between, projected, *_ = self._buffers
             size = arith.muli(steps, _index(between.per_item))
@@ -66,16 +76,29 @@ class WaveLowering:
                 *((value, []) for value in states),
             ]
             chunks = arith.ceildivui(steps, _index(plan.chunk))
-            count = arith.addi(chunks, _index(len(stack.layers) - 1))
+            last = arith.addi(chunks, _index(len(stack.layers) - 2))
+            if plan.first == 0:
+                state = self._project(_index(0), fixed, state)
 
             def call(d: ir.Value, changed: Carried) -> Carried:
-                (terms, _), *others = changed
-                read = [x, others[0][0], *weights]
-                terms, *_ = self._call(PROJECT, (d, steps), read, changed[:1])
-                return [terms, *self._call(SCAN, (d, steps), [terms[0], *recurrent], others)]
+                scanned = self._scan(d, fixed, changed)
+                return self._project(arith.addi(d, _index(1)), fixed, scanned)
 
-            _, _, *last = emit_runs(count, self.longest_run, state, call)
-        replace_chain(stack.chain, [value for value, _ in last])
+            state = emit_runs(last, self.longest_run, state, call)
+            _, _, *found = self._scan(last, fixed, state)
+        replace_chain(stack.chain, [value for value, _ in found])
+
+    def _project(self, d: ir.Value, fixed: _Fixed, state: Carried) -> Carried:
+        """The dispatch that projects the inputs of chunks of turn d."""
+        terms, between, *_ = state
+        read = [fixed.x, between[0], *fixed.projections]
+        return [*self._call(PROJECT, (d, fixed.steps), read, [terms]), *state[1:]]
+
+    def _scan(self, d: ir.Value, fixed: _Fixed, state: Carried) -> Carried:
+        """The dispatch of turn d that scans."""
+        terms, *changed = state
+        read = [fixed.x, terms[0], *fixed.scans]
+        return [terms, *self._call(SCAN, (d, fixed.steps), read, changed)]
 
     def _call(
         self,
@@ -90,11 +113,10 @@ class WaveLowering:
         return [(value, dims) for value, (_, dims) in zip(made.results, changed, strict=True)]
 
     def _define_project(self, pool: PoolBuffers) -> None:
-        plan, stack = self.plan, self.plan.stack
+        plan = self.plan
         lanes = max(1, *(each.count for each in plan.lanes))
         size = workgroup_size(lanes, self.schedule.step_threads)
         e = replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
-        x = Binding(e.f32, stack.batch * stack.inputs, 0, True)
         between, projected, *_ = self._buffers
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
@@ -102,8 +124,8 @@ class WaveLowering:
             at = WaveTurn(e, plan, WaveBuffers(x, below, terms), steps, d)
             ProjectKernel(at, pool.inside(constants)).body()
 
-        bindings = [x, replace(between, read_only=True), *pool.bindings(), projected]
-        groups = -(-lanes // size), len(plan.layers) * plan.groups
+        bindings = [self._x, replace(between, read_only=True), *pool.bindings(), projected]
+        groups = -(-lanes // size), len(plan.lanes) * plan.groups
         self._define(PROJECT, size, bindings, body, groups)
 
     def _define_scan(self, constants: Sequence[Binding], starts: Sequence[Sequence[int]]) -> None:
@@ -112,12 +134,12 @@ class WaveLowering:
         between, projected, *others = self._buffers
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
-            first = 1 + len(constants)
-            below, y, *states = bound[first:]
-            at = WaveTurn(e, plan, WaveBuffers(None, below, bound[0], y, states), steps, d)
-            WaveKernel(at, bound[1:first], starts).body()
+            x, terms, *inner = bound
+            below, y, *states = inner[len(constants) :]
+            at = WaveTurn(e, plan, WaveBuffers(x, below, terms, y, states), steps, d)
+            WaveKernel(at, inner[: len(constants)], starts).body()
 
-        bindings = [replace(projected, read_only=True), *constants, between, *others]
+        bindings = [self._x, replace(projected, read_only=True), *constants, between, *others]
         self._define(SCAN, plan.threads, bindings, body, (stack.batch, len(plan.layers)))
 
     def _define(
@@ -135,6 +157,11 @@ class WaveLowering:
 
         name = f"{self.name}_{kernel}"
         define_kernel(self.block, name, bindings, body, count, spirv(size), constants=2)
+
+    @property
+    def _x(self) -> Binding:
+        stack = self.plan.stack
+        return Binding(self.emit.f32, stack.batch * stack.inputs, 0, True)
 
     @property
     def _buffers(self) -> list[Binding]:

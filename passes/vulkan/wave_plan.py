@@ -15,6 +15,10 @@ from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 from rtmobile_iree.bspc import panels
 from rtmobile_iree.schedule import GpuSchedule
 
+# W_ih of a first layer with at most a fourth as many inputs as units is kept beside its W_hh: it
+# costs less in every step than a dispatch that projects x before the first chunk
+FEW_INPUTS = 4
+
 
 @dataclass(frozen=True)
 class WavePlan:
@@ -22,13 +26,15 @@ class WavePlan:
 
     Attributes:
         layers: a resident plan for each, all for as many threads.
-        pool, lanes: W_ih of each.
+        first: the first one whose inputs are projected before; the one below keeps its W_ih.
+        pool, lanes: W_ih of each from there on.
         chunk: C, the most steps of a dispatch.
         vector_tile: input vectors that share one load of a weight.
     """
 
     stack: Stack
     layers: tuple[ResidentPlan, ...]
+    first: int
     pool: LanePool
     lanes: tuple[Lanes, ...]
     chunk: int
@@ -73,12 +79,14 @@ def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePla
     one."""
     if len(stack.layers) == 1:
         return None
-    inputs = [layer.w_ih for layer in stack.layers]
+    first = int(stack.inputs * FEW_INPUTS <= stack.hidden)
+    inputs = [layer.w_ih for layer in stack.layers[first:]]
     quads = fitting_quads(inputs, schedule.step_quads)
-    stacks = [replace(stack, layers=(layer,), inputs=0) for layer in stack.layers]
-    plans = [
-        resident_plans(each, schedule, shared_bytes, _given(each, quads * ROWS)) for each in stacks
-    ]
+    plans = []
+    for number, layer in enumerate(stack.layers):
+        own = replace(stack, layers=(layer,), inputs=stack.inputs if number < first else 0)
+        given = None if number < first else _given(own, quads * ROWS)
+        plans.append(resident_plans(own, schedule, shared_bytes, given))
     common = set.intersection(*(set(each) for each in plans))
     found = [tuple(each[threads] for each in plans) for threads in sorted(common)]
     best = min(found, key=lambda layers: max(each.tiling.cost for each in layers), default=None)
@@ -86,9 +94,10 @@ def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePla
         return None
     words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
     pool = LanePool(stack.values, quads, word_bits=words)
-    lanes = tuple(pool.add_matrix(layer.w_ih, _places(plan))
-                  for layer, plan in zip(stack.layers, best, strict=True))  # fmt: skip
-    return WavePlan(stack, best, pool, lanes, schedule.wave_chunk, schedule.time_chunk)
+    lanes = tuple(pool.add_matrix(w, _places(plan))
+                  for w, plan in zip(inputs, best[first:], strict=True))  # fmt: skip
+    chunk, tile = schedule.wave_chunk, schedule.time_chunk
+    return WavePlan(stack, best, first, pool, lanes, chunk, tile)
 
 
 def _given(stack: Stack, rows: int) -> np.ndarray:
