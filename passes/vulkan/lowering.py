@@ -37,11 +37,11 @@ from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
 from rtmobile_iree.passes.vulkan.step_loop import longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
 from rtmobile_iree.passes.vulkan.wave_lowering import WaveLowering
-from rtmobile_iree.passes.vulkan.wave_plan import plan_wave
+from rtmobile_iree.passes.vulkan.wave_plan import WavePlan, plan_wave
 from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import PER_STEP, PERSISTENT, WAVEFRONT, GpuSchedule
+from rtmobile_iree.schedule import AUTO, PER_STEP, PERSISTENT, WAVEFRONT, GpuSchedule
 
 LONGEST_WAVE = 4  # turns of a wavefront's longest run; a frame is two or three turns
 # constants, buffers, T (index value)
@@ -73,14 +73,13 @@ class Lowering:
                 kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
-        if self.schedule.kernel == WAVEFRONT:
-            self._wave(stack, name)
+        resident, wave = self._plans(stack)
+        if wave:
+            self._wave(wave, name)
             return
-        if self.schedule.kernel != PER_STEP:
-            resident = plan_resident(stack, self.schedule, self.shared_bytes)
-            if resident:
-                self._resident(resident, name)
-                return
+        if resident:
+            self._resident(resident, name)
+            return
         pool = LanePool(stack.values, fitting_quads(stack.matrices, self.schedule.quads))
         plan = plan_scan(pool, stack)
         fits = plan.shared_bytes <= self.shared_bytes
@@ -103,15 +102,32 @@ class Lowering:
                 longest_run(self.stacks),
             ).run()
 
-    def _wave(self, stack: Stack, name: str) -> None:
-        plan = plan_wave(stack, self.schedule, self.shared_bytes)
-        if plan is None:
+    def _plans(self, stack: Stack) -> tuple[ResidentPlan | None, WavePlan | None]:
+        """How a stack keeps its weights in registers, one way or none.
+
+        Raises:
+            CompileError: a wavefront is asked for and does not suit.
+        """
+        schedule, kernel = self.schedule, self.schedule.kernel
+        is_open = kernel == AUTO and schedule.processors > 1
+        wave = None
+        if is_open or kernel == WAVEFRONT:
+            wave = plan_wave(stack, schedule, self.shared_bytes)
+        if kernel == WAVEFRONT and wave is None:
             raise CompileError(
                 f"bspc-lower-vulkan: {stack.name}: {len(stack.layers)} layers of {stack.hidden} "
                 f"units with {stack.values} weights are no {WAVEFRONT}: that takes two layers or "
                 "more without a projection, weights other than i4, a target whose registers are "
                 "known, and few enough weights a layer for them; use gpu_kernel auto"
             )
+        if kernel in (WAVEFRONT, PER_STEP):
+            return None, wave
+        resident = plan_resident(stack, schedule, self.shared_bytes)
+        if wave and (resident is None or wave.frame_cost < resident.frame_cost):
+            return None, wave
+        return resident, None
+
+    def _wave(self, plan: WavePlan, name: str) -> None:
         e = self._emitter(plan.threads)
         run = min(LONGEST_WAVE, longest_run(self.stacks))
         WaveLowering(self.block, self.schedule, e, plan, name, run).run()

@@ -25,7 +25,7 @@ from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.kept import Part, Registers, Share, shares
 from rtmobile_iree.passes.vulkan.products import Place
-from rtmobile_iree.passes.vulkan.resident_plan import FIRST_INPUT, ResidentPlan
+from rtmobile_iree.passes.vulkan.resident_plan import FIRST_INPUT, ResidentPlan, last_state
 from rtmobile_iree.passes.vulkan.resident_tiles import TileWork, add_terms, load_tiles
 from rtmobile_iree.passes.vulkan.resident_units import Loader, Moment, UnitWork
 from torch_mlir import ir
@@ -127,7 +127,8 @@ class ResidentKernel:
         step = e.sub(arith.maxsi(d, e.index(len(stack.layers) - 1)), e.index(len(stack.layers) - 1))
         y, first = self.buffers.y
         start = e.mul(e.add(e.mul(step, stack.batch), b), stack.outputs)
-        at = Moment(d, self.steps, (y, e.add(first, start)))
+        start = e.sub(e.add(first, start), e.index(last_state(stack)))
+        at = Moment(d, self.steps, (y, start))
         fixed = [unit.read() for unit in units]
         work = zip(units, fixed, states, strict=True)
         found = [unit.step(shared, at, own, before) for unit, own, before in work]

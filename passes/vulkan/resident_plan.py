@@ -13,7 +13,15 @@ import numpy as np
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import ZERO, SumClass, lay_out, words_of
 from rtmobile_iree.passes.vulkan.tiles import PADDING, Rows, Tiles, count_terms, cut, read_rows
-from rtmobile_iree.passes.vulkan.tiling import Tiling, choose, units_with
+from rtmobile_iree.passes.vulkan.tiling import (
+    DISPATCH_COST,
+    FRAME_STEPS,
+    STEP_COST,
+    Tiling,
+    choose,
+    tile_words,
+    units_with,
+)
 from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, stored_vectors
 
 from rtmobile_iree.schedule import GpuSchedule
@@ -59,6 +67,19 @@ class ResidentPlan:
         starts = np.cumsum([0, *counts])[:-1].tolist()
         found = zip(starts, (each.first for each in self.classes), counts, strict=True)
         return [each for each in found if each[-1]]
+
+    @property
+    def loaded_words(self) -> int:
+        """Words read before the first step, but for states."""
+        kind = self.stack.values
+        tiles = 0 if self.tiles is None else self.tiles.count * tile_words(self.tiling.shape, kind)
+        return tiles + (self.moving.size + self.resting.size) * (ROWS + self.stack.cell.blocks)
+
+    @property
+    def frame_cost(self) -> float:
+        """Of all steps of a call, in the units of `tiling`."""
+        turns = FRAME_STEPS + len(self.stack.layers) - 1
+        return turns * (self.tiling.cost + STEP_COST) + DISPATCH_COST
 
     @property
     def zeros(self) -> list[tuple[int, int]]:
@@ -141,6 +162,11 @@ class ResidentPlan:
 def first_state(stack: Stack) -> int:
     """The word of the first layer's first h."""
     return FIRST_INPUT + stack.inputs
+
+
+def last_state(stack: Stack) -> int:
+    """That of the last layer's first h."""
+    return first_state(stack) + (len(stack.layers) - 1) * stack.hidden
 
 
 def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> ResidentPlan | None:

@@ -24,7 +24,7 @@ from rtmobile_iree.passes.vulkan.kept import (
     shares,
 )
 from rtmobile_iree.passes.vulkan.products import Place, as_index
-from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state, last_state
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.tiling import gate_count
 from torch_mlir import ir
@@ -40,7 +40,7 @@ class Moment:
     Attributes:
         d: its number (index value); layer l is at step d - l.
         steps: T.
-        y: y and where its rows of the last layer's step begin.
+        y: y and where its rows of the last layer's step begin, less `last_state`.
     """
 
     d: ir.Value
@@ -107,16 +107,15 @@ class UnitWork:
     def _write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> tuple[()]:
         e, stack, (y, start) = self.share.e, self.stack, at.y
         place, layers = low(self.own), len(stack.layers)
-        last = e.index(first_state(stack) + (layers - 1) * stack.hidden)
 
         def store() -> None:
             h = states[0] if stack.cell.reads_h else e.load(shared, place)
-            e.store(h, y, e.add(start, e.sub(place, last)))
+            e.store(h, y, e.add(start, place))
 
         if layers == 1:
             store()
         else:
-            when(compare("uge", place, last), store)
+            when(compare("uge", place, e.index(last_state(stack))), store)
         return ()
 
     def finish(

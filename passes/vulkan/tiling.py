@@ -31,6 +31,9 @@ OP_COST, OPS_A_WEIGHT, READ_COST, REDUCE_COST, CELL_COST = 19, 2.5, 1.2, 2300, 1
 # arithmetic of a weight, what widens it included
 WEIGHT_COST = {"f32": 0.054, "f16": 0.108, "bf16": 0.17, "i8": 0.225}
 WORD_BYTES = 4
+# a call that kernels are compared for; what a step costs beside its tiling, three barriers; a
+# dispatch; a word from beyond L2 where two processors read
+FRAME_STEPS, STEP_COST, DISPATCH_COST, FAR_COST = 30, 3300, 33_000, 2.2
 
 
 @dataclass(frozen=True, order=True)

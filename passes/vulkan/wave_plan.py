@@ -10,14 +10,20 @@ from rtmobile_iree.passes.vulkan.lanes import LanePool, Lanes, fitting_quads
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, resident_plans
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import WAVE
+from rtmobile_iree.passes.vulkan.tiling import (
+    DISPATCH_COST,
+    FAR_COST,
+    FRAME_STEPS,
+    STEP_COST,
+    WORD_BYTES,
+)
 from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 
 from rtmobile_iree.bspc import panels
 from rtmobile_iree.schedule import GpuSchedule
 
-# W_ih of a first layer with at most a fourth as many inputs as units is kept beside its W_hh: it
-# costs less in every step than a dispatch that projects x before the first chunk
-FEW_INPUTS = 4
+# of projecting a chunk's inputs, beside its bytes; in the units of `tiling`
+PROJECT_COST = 30_000
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class WavePlan:
 
     Attributes:
         layers: a resident plan for each, all for as many threads.
-        first: the first one whose inputs are projected before; the one below keeps its W_ih.
+        first: the first one whose inputs are projected, 1 where the first layer keeps its W_ih too.
         pool, lanes: W_ih of each from there on.
         chunk: C, the most steps of a dispatch.
         vector_tile: input vectors that share one load of a weight.
@@ -66,6 +72,16 @@ class WavePlan:
         sizes = [self.chunk * self.stack.batch * each for each in self.given]
         return np.cumsum([0, *sizes]).tolist()  # type: ignore[no-any-return]
 
+    @property
+    def frame_cost(self) -> float:
+        """Of all steps of a call, in the units of `tiling`."""
+        turns = -(-FRAME_STEPS // self.chunk) + len(self.layers) - 1
+        steps = max(layer.tiling.cost for layer in self.layers) + STEP_COST
+        loads = max(layer.loaded_words for layer in self.layers) * FAR_COST
+        projected = sum(array.nbytes for array in self.pool.arrays()) / WORD_BYTES * FAR_COST / 2
+        project = projected + PROJECT_COST + DISPATCH_COST
+        return turns * (self.chunk * steps + loads + DISPATCH_COST) + (turns - self.first) * project
+
     def arrays(self) -> tuple[list[np.ndarray], list[list[int]]]:
         """The arrays of `ResidentPlan.arrays` of all layers together; where each layer's begin."""
         parts = [layer.arrays() for layer in self.layers]
@@ -79,7 +95,12 @@ def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePla
     one."""
     if len(stack.layers) == 1:
         return None
-    first = int(stack.inputs * FEW_INPUTS <= stack.hidden)
+    found = [_plan(stack, schedule, shared_bytes, first) for first in (0, 1)]
+    return min(filter(None, found), key=lambda plan: plan.frame_cost, default=None)
+
+
+def _plan(stack: Stack, schedule: GpuSchedule, shared_bytes: int, first: int) -> WavePlan | None:
+    """The plan that projects the inputs of the layers from `first` on."""
     inputs = [layer.w_ih for layer in stack.layers[first:]]
     quads = fitting_quads(inputs, schedule.step_quads)
     plans = []
@@ -88,8 +109,8 @@ def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePla
         given = None if number < first else _given(own, quads * ROWS)
         plans.append(resident_plans(own, schedule, shared_bytes, given))
     common = set.intersection(*(set(each) for each in plans))
-    found = [tuple(each[threads] for each in plans) for threads in sorted(common)]
-    best = min(found, key=lambda layers: max(each.tiling.cost for each in layers), default=None)
+    choices = [tuple(each[threads] for each in plans) for threads in sorted(common)]
+    best = min(choices, key=lambda layers: max(each.tiling.cost for each in layers), default=None)
     if best is None:
         return None
     words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
