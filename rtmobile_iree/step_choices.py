@@ -34,8 +34,14 @@ LAVAPIPE = StepChoices(
 # rows fill whole waves (512 of a GRU, three waves); the persistent kernel that reads weights from
 # memory for small stacks alone.
 ADRENO = StepChoices(
-    step_threads=256, step_unroll=8, step_quads=2, word_bits=32, time_chunk=5, scan_weights=100_000,
-    wave_chunk=15, processors=2,
+    step_threads=256,
+    step_unroll=8,
+    step_quads=2,
+    word_bits=32,
+    time_chunk=5,
+    scan_weights=100_000,
+    wave_chunk=15,
+    processors=2,
 )
 CHOICES = {"lavapipe": LAVAPIPE, "adreno-640": ADRENO, "adreno-7xx": ADRENO}
 

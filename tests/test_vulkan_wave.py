@@ -9,7 +9,17 @@ import numpy as np
 import pytest
 import torch
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
-from test_vulkan_resident import ALL, BSP, FEW_ROWS, LAYERS, TOLERANCE, check, flat, lowered, program
+from test_vulkan_resident import (
+    ALL,
+    BSP,
+    FEW_ROWS,
+    LAYERS,
+    TOLERANCE,
+    check,
+    flat,
+    lowered,
+    program,
+)
 from torch import nn
 
 import rtmobile_iree as rt
@@ -32,10 +42,10 @@ def wavefront(registers=ALL, threads=64, **choices):
 
 # kind, hidden, layers, batch, pruning, registers, threads
 CASES = [
-    ("gru", 48, 2, 2, BSP, ALL, 32),
+    ("gru", 36, 2, 2, BSP, ALL, 32),
     ("gru", 13, 3, 1, None, 1, 64),
     ("lstm", 17, 2, 1, FEW_ROWS, 128 * 40, 32),
-    ("rnn_tanh", 50, 3, 2, BSP, ALL, 64),
+    ("rnn_tanh", 45, 3, 2, BSP, ALL, 64),
 ]
 
 
@@ -67,10 +77,10 @@ def test_what_is_pruned_to_nothing_is_still_a_layer(vulkan, names):
 
 
 @pytest.mark.vulkan
-@pytest.mark.parametrize(("values", "registers"), [("f16", ALL), ("bf16", 1), ("i8", ALL)])
+@pytest.mark.parametrize(("values", "registers"), [("f16", ALL), ("i8", 1)])
 def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers):
     torch.manual_seed(0)
-    model = nn.GRU(11, 37, 2).eval()
+    model = nn.GRU(11, 23, 2).eval()
     rt.prune(model, **BSP)
     x = torch.randn(4, 1, 11)
     made = program(lowered(model, x, wavefront(registers, time_chunk=3, word_bits=32), values))

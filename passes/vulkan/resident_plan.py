@@ -202,9 +202,7 @@ def _first_term(stack: Stack) -> int:
     return first_state(stack) + len(stack.layers) * stack.hidden
 
 
-def _plan(
-    stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling
-) -> ResidentPlan:
+def _plan(stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling) -> ResidentPlan:
     terms = count_terms(groups, tiling.shape, given)
     classes, places = lay_out(terms, _first_term(stack), given)
     moves = units_with(terms, stack)

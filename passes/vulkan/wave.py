@@ -6,10 +6,10 @@
 
 Every line is a dispatch. The first one shares the loads of W_ih among steps, on all of the GPU. In
 the second each layer has a processor's registers and shared memory for itself; its W_hh is loaded
-anew in each dispatch. The first layer may keep its W_ih too; then nothing is projected before the first
-scan. Workgroups of one dispatch need nothing of each other. h of all steps, c and
-the states stay in buffers between dispatches. The scan of each layer is under a branch that all
-threads of a workgroup take, or none, so that its barriers are legal.
+anew in each dispatch. The first layer may keep its W_ih too; then nothing is projected before the
+first scan. Workgroups of one dispatch need nothing of each other. h of all steps, c and the states
+stay in buffers between dispatches. The scan of each layer is under a branch that all threads of a
+workgroup take, or none, so that its barriers are legal.
 """
 
 from __future__ import annotations
