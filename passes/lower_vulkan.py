@@ -7,6 +7,9 @@ Rewrites:
     hal.executable.source @rtmobile_gru_0 { ... one persistent kernel: both layers, all steps,
                                                 weights in registers where they suit ... }
     %y1, %s1 = flow.dispatch @rtmobile_gru_0::@rtmobile_gru_0[%T](%T, %x, %state, ...)
+  or, where layers of their own keep their weights and the GPU has several processors,
+    hal.executable.source @rtmobile_gru_0 { ... a chunk of steps, a workgroup a layer ... }
+    scf.for { ... flow.dispatch @rtmobile_gru_0::@rtmobile_gru_0[%T](%T, %d, %x, ...) }
   or, where states and sums do not fit into shared memory,
     hal.executable.source @rtmobile_gru_0_step { ... one step of both layers ... }
     scf.for { ... flow.dispatch @rtmobile_gru_0_step::@rtmobile_gru_0_step[%T](%T, %d, %x, ...) }
@@ -38,8 +41,8 @@ class LowerVulkanPass:
 
     Attributes:
         kernel, threads, step_threads, units, unroll, quads, vector_tile, registers,
-        resident_threads, step_unroll, step_quads, word_bits, time_chunk, scan_weights: see
-            `GpuSchedule`.
+        resident_threads, step_unroll, step_quads, word_bits, time_chunk, scan_weights,
+            wave_chunk, processors: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -62,6 +65,8 @@ class LowerVulkanPass:
     word_bits: int = 0
     time_chunk: int = 1
     scan_weights: int = 0
+    wave_chunk: int = 5
+    processors: int = 1
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -84,6 +89,8 @@ class LowerVulkanPass:
             self.word_bits,
             self.time_chunk,
             self.scan_weights,
+            self.wave_chunk,
+            self.processors,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

@@ -198,8 +198,8 @@ def compile(
             local-task driver, which takes longer to start a call: worth it for chunks of steps of
             models that are large still, not for single steps.
         gpu_kernel: of recurrent layers on a GPU: "persistent", one dispatch whose states and sums
-            must fit into shared memory; "per-step", a dispatch a step; "auto": the first where it
-            fits.
+            must fit into shared memory; "wavefront", a workgroup a layer, for two layers or more
+            whose weights registers can hold; "per-step", a dispatch a step; "auto": one that fits.
         cpu: the core, see `rtmobile_iree.cores`; None: one that every machine of the target has.
         progress: called with a few words before each stage.
         driver: IREE HAL driver the program is loaded on; the target's when None, and local-task

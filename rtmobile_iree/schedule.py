@@ -170,9 +170,13 @@ class Schedule:
         return max(1, min(FMA_IN_FLIGHT, self.accumulators) // sums)
 
 
-PERSISTENT, PER_STEP, AUTO = "persistent", "per-step", "auto"
+PERSISTENT, WAVEFRONT, PER_STEP, AUTO = "persistent", "wavefront", "per-step", "auto"
 THREADS = ("threads", "step_threads", "resident_threads")
-GPU_KERNELS = (AUTO, PERSISTENT, PER_STEP)
+POSITIVE = (
+    *("unroll", "quads", "vector_tile", "step_unroll", "step_quads", "time_chunk", "wave_chunk"),
+    "processors",
+)
+GPU_KERNELS = (AUTO, PERSISTENT, WAVEFRONT, PER_STEP)
 
 
 def check_gpu_kernel(kernel: str) -> None:
@@ -187,8 +191,9 @@ class GpuSchedule:
 
     Attributes:
         kernel: of recurrent layers: "persistent", one workgroup runs all steps, states and sums in
-            shared memory, weights in registers where they suit; "per-step", a dispatch a step;
-            "auto": persistent where it fits, see `scan_weights`.
+            shared memory, weights in registers where they suit; "wavefront", one a layer, a
+            dispatch runs a chunk of steps; "per-step", a dispatch a step; "auto": persistent where
+            it fits, see `scan_weights`, or a wavefront, see `processors`.
         threads: most threads of a persistent workgroup.
         step_threads: most threads of a workgroup of any other kernel.
         units: most hidden units of a workgroup in a step's kernel; 0: as many as fill its threads.
@@ -203,6 +208,8 @@ class GpuSchedule:
             four weights at once.
         time_chunk: most steps whose inputs a step's kernel projects at once.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
+        wave_chunk: most steps of a dispatch of a wavefront.
+        processors: shader processors; with one "auto" chooses no wavefront.
     """
 
     kernel: str = AUTO
@@ -219,6 +226,8 @@ class GpuSchedule:
     word_bits: int = 0
     time_chunk: int = 1
     scan_weights: int = 0
+    wave_chunk: int = 5
+    processors: int = 1
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)
@@ -229,7 +238,7 @@ class GpuSchedule:
         for name in ("units", "registers"):
             if getattr(self, name) < 0:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 0 or more")
-        for name in ("unroll", "quads", "vector_tile", "step_unroll", "step_quads", "time_chunk"):
+        for name in POSITIVE:
             if getattr(self, name) < 1:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 1 or more")
         if self.word_bits not in (0, 32, 64):

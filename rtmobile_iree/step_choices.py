@@ -15,6 +15,8 @@ class StepChoices:
     word_bits: int = 0
     time_chunk: int = 1
     scan_weights: int = 0
+    wave_chunk: int = 5
+    processors: int = 1
 
 
 # Mesa's llvmpipe, from its source (lp_bld_nir_soa.c) and the code that 22.3.6 and 25.0.7 make:
@@ -32,7 +34,14 @@ LAVAPIPE = StepChoices(
 # rows fill whole waves (512 of a GRU, three waves); the persistent kernel that reads weights from
 # memory for small stacks alone.
 ADRENO = StepChoices(
-    step_threads=256, step_unroll=8, step_quads=2, word_bits=32, time_chunk=5, scan_weights=100_000
+    step_threads=256,
+    step_unroll=8,
+    step_quads=2,
+    word_bits=32,
+    time_chunk=5,
+    scan_weights=100_000,
+    wave_chunk=15,
+    processors=2,
 )
 CHOICES = {"lavapipe": LAVAPIPE, "adreno-640": ADRENO, "adreno-7xx": ADRENO}
 

@@ -213,7 +213,11 @@ def test_a_saved_program_runs_by_its_path_and_at_the_shell(vulkan, tmp_path):
     [
         ({"threads": 2}, rt.TargetError, "lavapipe: threads 2; a GPU takes threads 1 alone"),
         ({"activations": "i8"}, rt.TargetError, "activations i8; a GPU takes activations f32"),
-        ({"gpu_kernel": "fast"}, rt.InputError, "'fast'; use one of auto, persistent, per-step"),
+        (
+            {"gpu_kernel": "fast"},
+            rt.InputError,
+            "'fast'; use one of auto, persistent, wavefront, per-step",
+        ),
         ({"cpu": "cortex-a76"}, rt.TargetError, "lavapipe: it is a GPU, not 'cortex-a76'"),
     ],
 )
@@ -223,7 +227,7 @@ def test_what_a_gpu_cannot_do_is_refused(options, error, message):
         rt.compile(model, x, "lavapipe", **options)
 
 
-@pytest.mark.parametrize("kernel", ["persistent", "per-step"])
+@pytest.mark.parametrize("kernel", ["persistent", "wavefront", "per-step"])
 def test_a_stream_keeps_its_states_on_the_gpu(vulkan, kernel):
     model = States().eval()
     x, h = torch.randn(1, 9, 5), torch.zeros(2, 1, 18)

@@ -150,7 +150,7 @@ def test_tiles_hold_each_weight_once(rows, columns, kept, height, width, kind, s
         assert not w.any()
         return
     shape = TileShape(height, width)
-    tiles = cut(groups, shape, rows)
+    tiles = cut(groups, shape, np.zeros(rows, np.int64))
     found, terms = np.zeros((rows, columns)), [set() for _ in range(rows)]
     for tile in range(tiles.count):
         own = tiles.sources[tile]
@@ -166,7 +166,7 @@ def test_tiles_hold_each_weight_once(rows, columns, kept, height, width, kind, s
             terms[row].add(term)
             found[row, own[own != PADDING] - 5] += values[own != PADDING]
     np.testing.assert_allclose(found, unpack(packed), rtol=1e-6)
-    counts = count_terms(groups, shape, rows)
+    counts = count_terms(groups, shape, np.zeros(rows, np.int64))
     assert [sorted(each) for each in terms] == [list(range(count)) for count in counts]
 
 

@@ -14,6 +14,8 @@ from torch_mlir.dialects import arith, scf
 LOW_HALF, HALF_BITS = 0xFFFF, 16
 Load = Callable[[], ir.Value]
 Values = Sequence[ir.Value]
+# a memref, and where what is meant begins in it
+Part = tuple[ir.Value, int]
 
 
 @dataclass

@@ -24,17 +24,26 @@ from rtmobile_iree.passes.vulkan.dispatch import (
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.matmul import MatmulKernel, plan_matmul, workgroups
-from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, ScanKernel, ScanPlan, plan_scan
-from rtmobile_iree.passes.vulkan.resident import ResidentKernel
+from rtmobile_iree.passes.vulkan.persistent import (
+    ScanBuffers,
+    ScanKernel,
+    ScanPlan,
+    copy_states,
+    plan_scan,
+)
+from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, plan_resident
 from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
 from rtmobile_iree.passes.vulkan.step_loop import longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
+from rtmobile_iree.passes.vulkan.wave_lowering import WaveLowering
+from rtmobile_iree.passes.vulkan.wave_plan import WavePlan, plan_wave
 from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
-from rtmobile_iree.schedule import PER_STEP, PERSISTENT, GpuSchedule
+from rtmobile_iree.schedule import AUTO, PER_STEP, PERSISTENT, WAVEFRONT, GpuSchedule
 
+LONGEST_WAVE = 4  # turns of a wavefront's longest run; a frame is two or three turns
 # constants, buffers, T (index value)
 ScanBody = Callable[[Sequence[ir.Value], ScanBuffers, ir.Value], None]
 
@@ -64,11 +73,13 @@ class Lowering:
                 kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
-        if self.schedule.kernel != PER_STEP:
-            resident = plan_resident(stack, self.schedule, self.shared_bytes)
-            if resident:
-                self._resident(resident, name)
-                return
+        resident, wave = self._plans(stack)
+        if wave:
+            self._wave(wave, name)
+            return
+        if resident:
+            self._resident(resident, name)
+            return
         pool = LanePool(stack.values, fitting_quads(stack.matrices, self.schedule.quads))
         plan = plan_scan(pool, stack)
         fits = plan.shared_bytes <= self.shared_bytes
@@ -90,6 +101,36 @@ class Lowering:
                 name,
                 longest_run(self.stacks),
             ).run()
+
+    def _plans(self, stack: Stack) -> tuple[ResidentPlan | None, WavePlan | None]:
+        """How a stack keeps its weights in registers, one way or none.
+
+        Raises:
+            CompileError: a wavefront is asked for and does not suit.
+        """
+        schedule, kernel = self.schedule, self.schedule.kernel
+        is_open = kernel == AUTO and schedule.processors > 1
+        wave = None
+        if is_open or kernel == WAVEFRONT:
+            wave = plan_wave(stack, schedule, self.shared_bytes)
+        if kernel == WAVEFRONT and wave is None:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: {len(stack.layers)} layers of {stack.hidden} "
+                f"units with {stack.values} weights are no {WAVEFRONT}: that takes two layers or "
+                "more without a projection, weights other than i4, a target whose registers are "
+                "known, and few enough weights a layer for them; use gpu_kernel auto"
+            )
+        if kernel in (WAVEFRONT, PER_STEP):
+            return None, wave
+        resident = plan_resident(stack, schedule, self.shared_bytes)
+        if wave and (resident is None or wave.frame_cost < resident.frame_cost):
+            return None, wave
+        return resident, None
+
+    def _wave(self, plan: WavePlan, name: str) -> None:
+        e = self._emitter(plan.threads)
+        run = min(LONGEST_WAVE, longest_run(self.stacks))
+        WaveLowering(self.block, self.schedule, e, plan, name, run).run()
 
     def _may_scan(self, stack: Stack) -> bool:
         """Whether a persistent kernel is asked for, or left to choose and reads few weights."""
@@ -119,8 +160,8 @@ class Lowering:
 
         def body(vectors: ir.Value, bound: Sequence[ir.Value]) -> None:
             x, *constants, y = bound
-            inside = buffers.inside(constants)
-            MatmulKernel(e, lanes, outputs, inside, x, y, vectors, tile).body()
+            inside, zero = buffers.inside(constants), e.index(0)
+            MatmulKernel(e, lanes, outputs, inside, (x, zero), (y, zero), vectors, tile).body()
 
         count = workgroups(lanes, e.workgroup_size, tile)
         define_kernel(self.block, name, bindings, body, count, spirv(e.workgroup_size))
@@ -143,8 +184,14 @@ class Lowering:
     def _resident(self, plan: ResidentPlan, name: str) -> None:
         e = self._emitter(plan.tiling.threads)
 
+        stack = plan.stack
+
         def body(constants: Sequence[ir.Value], own: ScanBuffers, steps: ir.Value) -> None:
-            ResidentKernel(e, plan, constants, own, steps).body()
+            rows = [layer.state for layer in stack.layers]
+            copy_states(e, stack, e.workgroup(0), own, [rows] * len(stack.sizes))
+            x, y = ((buffer, e.index(0)) for buffer in (own.x, own.y))
+            buffers = ResidentBuffers(x, y, own.given, own.states, e.shared(plan.words))
+            ResidentKernel(e, plan, [(each, 0) for each in constants], buffers, steps).body()
 
         self._scan(e, plan.stack, plan.arrays(), body, name)
 

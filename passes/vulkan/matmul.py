@@ -13,7 +13,7 @@ from rtmobile_iree.passes.kernels.dispatch import Count
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool, Lanes
-from rtmobile_iree.passes.vulkan.products import lane_sums, write_lane
+from rtmobile_iree.passes.vulkan.products import Place, lane_sums, write_lane
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
@@ -47,7 +47,7 @@ class MatmulKernel:
 
     Attributes:
         outputs: M.
-        x, y: [vectors * N] and [vectors * M], flat f32 memrefs.
+        x, y: [vectors * N] and [vectors * M], in flat f32 memrefs.
         vectors: how many (index value).
         vector_tile: vectors that share the loads of the weights.
     """
@@ -56,8 +56,8 @@ class MatmulKernel:
     lanes: Lanes
     outputs: int
     constants: LaneConstants
-    x: ir.Value
-    y: ir.Value
+    x: Place
+    y: Place
     vectors: ir.Value
     vector_tile: int
 
@@ -68,11 +68,11 @@ class MatmulKernel:
         first, stride = e.mul(e.workgroup(1), self.vector_tile), GROUPS_AT_ONCE * self.vector_tile
 
         def all_vectors() -> None:
-            e.loop(first, self.vectors, stride, [], lambda v: self._group(lane, v))
+            e.loop(first, self.vectors, stride, [], lambda v: self.group(lane, v))
 
         when(compare("ult", lane, e.index(self.lanes.count)), all_vectors)
 
-    def _group(self, lane: ir.Value, v: ir.Value) -> None:
+    def group(self, lane: ir.Value, v: ir.Value) -> None:
         """The vectors from v on: all at once where there are enough, else one by one."""
         e, tile = self.emit, self.vector_tile
         end = e.min(e.add(v, tile), self.vectors)
@@ -83,13 +83,16 @@ class MatmulKernel:
 
     def _vectors(self, lane: ir.Value, vectors: list[ir.Value]) -> None:
         e, lanes = self.emit, self.lanes
-        places = [(self.x, e.mul(v, lanes.inputs)) for v in vectors]
+        x, first = self.x
+        places = [(x, e.add(first, e.mul(v, lanes.inputs))) for v in vectors]
         totals, rows = lane_sums(e, self.constants, e.add(lane, lanes.start), places)
         for v, sums in zip(vectors, totals, strict=True):
             self._write(e.mul(v, self.outputs), sums, rows)
 
     def _write(self, start: ir.Value, sums: list[ir.Value], rows: list[ir.Value]) -> None:
-        e = self.emit
-        write_lane(
-            e, self.constants, sums, rows, lambda row, s: e.store(s, self.y, e.add(start, row))
-        )
+        e, (y, first) = self.emit, self.y
+
+        def write(row: ir.Value, value: ir.Value) -> None:
+            e.store(value, y, e.add(first, start, row))
+
+        write_lane(e, self.constants, sums, rows, write)

@@ -17,14 +17,15 @@ is RTMobile's load elimination (arXiv 2002.11474, IV-B).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.kept import Registers, Share, shares
-from rtmobile_iree.passes.vulkan.persistent import ScanBuffers, copy_states
-from rtmobile_iree.passes.vulkan.resident_plan import FIRST_INPUT, ResidentPlan
+from rtmobile_iree.passes.vulkan.kept import Part, Registers, Share, shares
+from rtmobile_iree.passes.vulkan.products import Place
+from rtmobile_iree.passes.vulkan.resident_plan import FIRST_INPUT, ResidentPlan, last_state
 from rtmobile_iree.passes.vulkan.resident_tiles import TileWork, add_terms, load_tiles
 from rtmobile_iree.passes.vulkan.resident_units import Loader, Moment, UnitWork
 from torch_mlir import ir
@@ -32,28 +33,45 @@ from torch_mlir.dialects import arith
 
 
 @dataclass(frozen=True)
+class ResidentBuffers:
+    """What a workgroup reads and writes, flat memrefs of f32.
+
+    Attributes:
+        x, y: [T, B, I] and [T, B, H], from the first step on.
+        given, states: [rows, B, .] before and after; they may be the same.
+        projected: [T, B, .] the given terms of `ResidentPlan.segments`; None without any.
+        shared: shared memory, as many words as the plan asks for.
+    """
+
+    x: Place
+    y: Place
+    given: Sequence[ir.Value]
+    states: Sequence[ir.Value]
+    shared: ir.Value
+    projected: Place | None = None
+
+
+@dataclass(frozen=True)
 class ResidentKernel:
     """Emits the kernel of the module docstring; `steps`: T (index value).
 
     Attributes:
-        arrays: the buffers of `ResidentPlan.arrays`.
+        arrays: the buffers of `ResidentPlan.arrays`, and where this plan's part of each begins.
     """
 
     emit: ThreadEmitter
     plan: ResidentPlan
-    arrays: Sequence[ir.Value]
-    buffers: ScanBuffers
+    arrays: Sequence[Part]
+    buffers: ResidentBuffers
     steps: ir.Value
 
     def body(self) -> None:
         """The whole kernel."""
         e, plan, buffers = self.emit, self.plan, self.buffers
-        stack = plan.stack
+        stack, shared = plan.stack, buffers.shared
         b = e.workgroup(0)
-        shared = e.shared(plan.words)
-        own = [layer.state for layer in stack.layers]
-        copy_states(e, stack, b, buffers, [own] * len(stack.sizes))
-        e.for_own(plan.words, lambda i: e.store(e.scalar(0.0), shared, i))
+        for first, count in plan.zeros:
+            e.for_own(count, partial(self._clear, first))
         e.barrier()
         weights, table, constants = self.arrays
         registers = Registers(plan.tiling.unit_registers)
@@ -61,7 +79,7 @@ class ResidentKernel:
         units = [*loader.moving(), *loader.resting()]
         tiles = load_tiles(e, plan, (weights, table))
         is_any = compare("ugt", self.steps, e.index(0))
-        when(is_any, lambda: self._first_inputs(shared, b))
+        when(is_any, lambda: self._first_inputs(b))
         e.barrier()
         turns = e.add(self.steps, len(stack.layers) - 1)
         last = self._loop(turns, is_any, (shared, b), tiles, units)
@@ -98,43 +116,66 @@ class ResidentKernel:
         e, stack, (shared, b) = self.emit, self.plan.stack, around
         following = e.min(e.add(d, 1), e.sub(self.steps, e.index(1)))
         inputs = [(share, self._input(share, following, b)) for share in shares(e, stack.inputs)]
+        terms = list(self._given_terms(d, b))
         for tile in tiles:
             tile.multiply(shared)
+        for share, word, term in terms:
+            share.run(partial(self._store, term, word))
         e.barrier()
         if add_terms(e, shared, self.plan.classes):
             e.barrier()
         step = e.sub(arith.maxsi(d, e.index(len(stack.layers) - 1)), e.index(len(stack.layers) - 1))
+        y, first = self.buffers.y
         start = e.mul(e.add(e.mul(step, stack.batch), b), stack.outputs)
-        at = Moment(d, self.steps, (self.buffers.y, start))
+        start = e.sub(e.add(first, start), e.index(last_state(stack)))
+        at = Moment(d, self.steps, (y, start))
         fixed = [unit.read() for unit in units]
         work = zip(units, fixed, states, strict=True)
         found = [unit.step(shared, at, own, before) for unit, own, before in work]
         for unit, after in zip(units, found, strict=True):
             unit.write(shared, at, after)
         for share, value in inputs:
-            self._keep_input(share, value, shared)
+            self._keep_input(share, value)
         e.barrier()
         return found
 
-    def _first_inputs(self, shared: ir.Value, b: ir.Value) -> None:
+    def _first_inputs(self, b: ir.Value) -> None:
         for share in shares(self.emit, self.plan.stack.inputs):
             value = self._input(share, self.emit.index(0), b)
-            self._keep_input(share, value, shared)
+            self._keep_input(share, value)
 
     def _input(self, share: Share, step: ir.Value, b: ir.Value) -> ir.Value:
         """A thread's element of x at a step."""
-        e, stack = self.emit, self.plan.stack
+        e, stack, (x, first) = self.emit, self.plan.stack, self.buffers.x
         entry = e.add(e.mul(step, stack.batch), b)
-        return e.load(self.buffers.x, e.add(e.mul(entry, stack.inputs), share.piece()))
+        return e.load(x, e.add(first, e.mul(entry, stack.inputs), share.piece()))
 
-    def _keep_input(self, share: Share, value: ir.Value, shared: ir.Value) -> None:
-        e = self.emit
+    def _keep_input(self, share: Share, value: ir.Value) -> None:
+        share.run(partial(self._store, value, self.emit.add(share.piece(), FIRST_INPUT)))
 
-        def store() -> tuple[()]:
-            e.store(value, shared, e.add(share.piece(), FIRST_INPUT))
-            return ()
+    def _given_terms(
+        self, step: ir.Value, b: ir.Value
+    ) -> Iterator[tuple[Share, ir.Value, ir.Value]]:
+        """A thread's given terms of a step, and the word of each."""
+        e, segments = self.emit, self.plan.segments
+        if self.buffers.projected is None:
+            return
+        buffer, first = self.buffers.projected
+        size = sum(count for _, _, count in segments)
+        entry = e.add(e.mul(step, self.plan.stack.batch), b)
+        own = e.add(first, e.mul(entry, size))
+        for start, word, count in segments:
+            for share in shares(e, count, start):
+                at = share.number()
+                at = at if share.is_full else e.min(at, e.index(count - 1))
+                yield share, e.add(at, word), e.load(buffer, e.add(own, at, start))
 
-        share.run(store)
+    def _clear(self, first: int, i: ir.Value) -> None:
+        self.emit.store(self.emit.scalar(0.0), self.buffers.shared, self.emit.add(i, first))
+
+    def _store(self, value: ir.Value, word: ir.Value) -> tuple[()]:
+        self.emit.store(value, self.buffers.shared, word)
+        return ()
 
 
 def _grouped(units: Sequence[UnitWork], values: Sequence[ir.Value]) -> list[list[ir.Value]]:

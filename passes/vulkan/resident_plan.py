@@ -13,7 +13,15 @@ import numpy as np
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import ZERO, SumClass, lay_out, words_of
 from rtmobile_iree.passes.vulkan.tiles import PADDING, Rows, Tiles, count_terms, cut, read_rows
-from rtmobile_iree.passes.vulkan.tiling import Tiling, choose, units_with
+from rtmobile_iree.passes.vulkan.tiling import (
+    DISPATCH_COST,
+    FRAME_STEPS,
+    STEP_COST,
+    Tiling,
+    choose,
+    tile_words,
+    units_with,
+)
 from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, stored_vectors
 
 from rtmobile_iree.schedule import GpuSchedule
@@ -28,6 +36,9 @@ class ResidentPlan:
     """A stack as a workgroup holds it.
 
     Attributes:
+        groups: rows of all matrices, by their patterns of columns.
+        given: [L blocks H] for a sum that begins with a term of its layer's inputs, computed
+            before, a number above 0 by which such terms are sorted; else 0.
         classes: of sums, in the order of their words.
         places: [L blocks H] the word of each sum; ZERO for one that has no terms.
         moving, resting: units, numbered through all layers, with and without terms.
@@ -36,12 +47,53 @@ class ResidentPlan:
 
     stack: Stack
     tiling: Tiling
-    tiles: Tiles | None
+    groups: Sequence[Rows]
+    given: np.ndarray
     classes: tuple[SumClass, ...]
     places: np.ndarray
     moving: np.ndarray
     resting: np.ndarray
     words: int
+
+    @cached_property
+    def tiles(self) -> Tiles | None:
+        """None where all weights are zeros."""
+        return cut(self.groups, self.tiling.shape, self.given) if self.groups else None
+
+    @property
+    def segments(self) -> list[tuple[int, int, int]]:
+        """Where given terms begin among all of them, their words begin, and how many follow."""
+        counts = [each.given for each in self.classes]
+        starts = np.cumsum([0, *counts])[:-1].tolist()
+        found = zip(starts, (each.first for each in self.classes), counts, strict=True)
+        return [each for each in found if each[-1]]
+
+    @property
+    def loaded_words(self) -> int:
+        """Words read before the first step, but for states."""
+        kind = self.stack.values
+        tiles = 0 if self.tiles is None else self.tiles.count * tile_words(self.tiling.shape, kind)
+        return tiles + (self.moving.size + self.resting.size) * (ROWS + self.stack.cell.blocks)
+
+    @property
+    def frame_cost(self) -> float:
+        """Of all steps of a call, in the units of `tiling`."""
+        turns = FRAME_STEPS + len(self.stack.layers) - 1
+        return turns * (self.tiling.cost + STEP_COST) + DISPATCH_COST
+
+    @property
+    def zeros(self) -> list[tuple[int, int]]:
+        """Words that nobody writes, and where they are some among others: the first, how many."""
+        return [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
+
+    def given_places(self, sums: np.ndarray) -> np.ndarray:
+        """The number of each of these sums' given terms."""
+        found = np.full(sums.size, PADDING, np.int64)
+        for start, first, count in self.segments:
+            number = self.places[sums] - first
+            is_own = (self.given[sums] > 0) & (number >= 0) & (number < count)
+            found[is_own] = start + number[is_own]
+        return found
 
     @property
     def tile_entries(self) -> int:
@@ -112,41 +164,70 @@ def first_state(stack: Stack) -> int:
     return FIRST_INPUT + stack.inputs
 
 
+def last_state(stack: Stack) -> int:
+    """That of the last layer's first h."""
+    return first_state(stack) + (len(stack.layers) - 1) * stack.hidden
+
+
 def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> ResidentPlan | None:
-    """Lays a stack out; None where it does not suit: it has a projection, i4 weights, is too large
-    for shared memory, or has more weights a thread than can be unrolled."""
-    first = first_state(stack) + len(stack.layers) * stack.hidden
+    """Lays a stack out; None where it does not suit, see `resident_plans`."""
+    plans = resident_plans(stack, schedule, shared_bytes).values()
+    return min(plans, key=lambda plan: plan.tiling, default=None)
+
+
+def resident_plans(
+    stack: Stack, schedule: GpuSchedule, shared_bytes: int, given: np.ndarray | None = None
+) -> dict[int, ResidentPlan]:
+    """The best plan for each number of threads; none where a stack does not suit: it has a
+    projection, i4 weights, is too large for shared memory, or has more weights a thread than can be
+    unrolled.
+
+    Args:
+        given: see `ResidentPlan`; the products of all inputs are, and the stack has none of its
+            own.
+    """
+    first = _first_term(stack)
     spare = shared_bytes // WORD_BYTES - first
     if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:
-        return None
-    groups = _read_groups(stack)
-    tiling = choose(groups, stack, schedule, spare)
-    if tiling is None:
-        return None
-    sums = len(stack.layers) * stack.cell.blocks * stack.hidden
-    terms = count_terms(groups, tiling.shape, sums)
-    classes, places = lay_out(terms, first)
+        return {}
+    groups = _read_groups(stack, given is not None)
+    if given is None:
+        given = np.zeros(len(stack.layers) * stack.cell.blocks * stack.hidden, np.int64)
+    tilings = choose(groups, stack, schedule, spare, given)
+    return {threads: _plan(stack, groups, given, tiling) for threads, tiling in tilings.items()}
+
+
+def _first_term(stack: Stack) -> int:
+    """The word of the first term."""
+    return first_state(stack) + len(stack.layers) * stack.hidden
+
+
+def _plan(stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling) -> ResidentPlan:
+    terms = count_terms(groups, tiling.shape, given)
+    classes, places = lay_out(terms, _first_term(stack), given)
     moves = units_with(terms, stack)
     return ResidentPlan(
         stack,
         tiling,
-        cut(groups, tiling.shape, sums) if groups else None,
+        groups,
+        given,
         classes,
         places,
         np.flatnonzero(moves),
         np.flatnonzero(~moves),
-        first + words_of(classes),
+        _first_term(stack) + words_of(classes),
     )
 
 
-def _read_groups(stack: Stack) -> list[Rows]:
-    """All matrices by their patterns of columns."""
+def _read_groups(stack: Stack, projected: bool) -> list[Rows]:
+    """All matrices by their patterns of columns, where inputs are `projected` those of W_hh."""
     cell, hidden, found = stack.cell, stack.hidden, []
     before = FIRST_INPUT
     for number, layer in enumerate(stack.layers):
         start = number * cell.blocks * hidden
         own = first_state(stack) + number * hidden
-        found += read_rows(layer.w_ih, start + cell.positions(cell.ih_blocks, hidden), before)
+        if not projected:
+            found += read_rows(layer.w_ih, start + cell.positions(cell.ih_blocks, hidden), before)
         found += read_rows(layer.w_hh, start + cell.positions(cell.hh_blocks, hidden), own)
         before = own
     return [rows for rows in found if rows.sources.size]

@@ -8,7 +8,7 @@ from functools import partial
 
 import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.kept import Load, Registers, Share, halves, shares
+from rtmobile_iree.passes.vulkan.kept import Load, Part, Registers, Share, halves, shares
 from rtmobile_iree.passes.vulkan.resident_plan import (
     WORD_BYTES,
     ResidentPlan,
@@ -100,7 +100,7 @@ def _scaled(
 def load_tiles(
     e: ThreadEmitter,
     plan: ResidentPlan,
-    buffers: tuple[ir.Value, ir.Value],
+    buffers: tuple[Part, Part],
 ) -> list[TileWork]:
     """A thread's tiles, as much of them in registers as it has.
 
@@ -115,9 +115,10 @@ def load_tiles(
     shape, kind = tiles.shape, plan.stack.values
     size = np.dtype(STORAGE[kind]).itemsize * ROWS // WORD_BYTES
 
-    def keep(source: ir.Value, number: int, own: ir.Value, words: int) -> Load:
+    def keep(source: Part, number: int, own: ir.Value, words: int) -> Load:
+        buffer, first = source
         return registers.keep(
-            words, lambda: memref.load(source, [e.add(own, number * tiles.count)])
+            words, lambda: memref.load(buffer, [e.add(own, first + number * tiles.count)])
         )
 
     found = [(share, share.piece()) for share in shares(e, tiles.count)]

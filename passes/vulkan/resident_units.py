@@ -15,6 +15,7 @@ from rtmobile_iree.passes.kernels.emit import compare, when
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.kept import (
     Load,
+    Part,
     Registers,
     Share,
     halves,
@@ -23,7 +24,7 @@ from rtmobile_iree.passes.vulkan.kept import (
     shares,
 )
 from rtmobile_iree.passes.vulkan.products import Place, as_index
-from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state, last_state
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.tiling import gate_count
 from torch_mlir import ir
@@ -39,7 +40,7 @@ class Moment:
     Attributes:
         d: its number (index value); layer l is at step d - l.
         steps: T.
-        y: y and where its rows of the last layer's step begin.
+        y: y and where its rows of the last layer's step begin, less `last_state`.
     """
 
     d: ir.Value
@@ -74,12 +75,11 @@ class UnitWork:
     def step(
         self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
     ) -> list[ir.Value]:
-        """The states after a step; h goes to shared memory. `fixed`: what `read` found."""
-        return self.share.run(lambda: self._step(shared, at, fixed, states), states)
+        """The states after a step; h goes to shared memory. `fixed`: what `read` found.
 
-    def _step(
-        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
-    ) -> list[ir.Value]:
+        A thread without a unit computes the last one's too, and keeps it to itself: outside of
+        branches the ops of several units need not wait for each other.
+        """
         e, cell = self.share.e, self.stack.cell
         if self.sums:
             places = halves(self.sums, cell.blocks)
@@ -93,8 +93,12 @@ class UnitWork:
             is_on = compare("ult", e.sub(at.d, high(self.own)), at.steps)
             before = states if cell.reads_h else [e.load(shared, place), *states]
             found = [arith.select(is_on, *pair) for pair in zip(found, before, strict=True)]
-        e.store(found[0], shared, place)
+        self.share.run(partial(self._store, found[0], shared, place))
         return found if cell.reads_h else found[1:]
+
+    def _store(self, h: ir.Value, shared: ir.Value, place: ir.Value) -> tuple[()]:
+        self.share.e.store(h, shared, place)
+        return ()
 
     def write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> None:
         """h after a step to y, where its layer is the last one."""
@@ -103,16 +107,15 @@ class UnitWork:
     def _write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> tuple[()]:
         e, stack, (y, start) = self.share.e, self.stack, at.y
         place, layers = low(self.own), len(stack.layers)
-        last = e.index(first_state(stack) + (layers - 1) * stack.hidden)
 
         def store() -> None:
             h = states[0] if stack.cell.reads_h else e.load(shared, place)
-            e.store(h, y, e.add(start, e.sub(place, last)))
+            e.store(h, y, e.add(start, place))
 
         if layers == 1:
             store()
         else:
-            when(compare("uge", place, last), store)
+            when(compare("uge", place, e.index(last_state(stack))), store)
         return ()
 
     def finish(
@@ -133,7 +136,12 @@ class UnitWork:
         states: Sequence[ir.Value],
     ) -> tuple[()]:
         e, cells = self.share.e, states[1:] if self.stack.cell.reads_h else states
-        at = _state(self.stack, e, e.lane(self.table(), STATE), b)
+        if len(self.stack.layers) == 1:
+            unit = e.sub(low(self.own), e.index(first_state(self.stack)))
+            start = e.add(unit, self.stack.layers[0].state * self.stack.batch * self.stack.hidden)
+        else:
+            start = as_index(e.lane(self.table(), STATE))
+        at = _state(self.stack, e, start, b)
         values = [e.load(shared, low(self.own)), *cells]
         for value, buffer in zip(values, buffers, strict=True):
             e.store(value, buffer, at)
@@ -152,8 +160,8 @@ class Loader:
 
     e: ThreadEmitter
     plan: ResidentPlan
-    table: ir.Value
-    constants: ir.Value
+    table: Part
+    constants: Part
     given: Sequence[ir.Value]
     b: ir.Value
     shared: ir.Value
@@ -186,12 +194,13 @@ class Loader:
     def _unit(self, share: Share, entry: int, constants: Sequence[int], pairs: int) -> UnitWork:
         e, stack = self.e, self.plan.stack
         piece = share.piece()
+        table, first = self.table
 
         def load() -> ir.Value:
-            return memref.load(self.table, [e.add(share.piece(), entry)])
+            return memref.load(table, [e.add(share.piece(), first + entry)])
 
         own, start, *sums = e.lanes(load())
-        state = _state(stack, e, start, self.b)
+        state = _state(stack, e, as_index(start), self.b)
         states = [e.load(buffer, state) for buffer in self.given]
         share.run(partial(self._store, states[0], low(own)))
         loads = [partial(self._constant, piece, at) for at in constants]
@@ -203,10 +212,11 @@ class Loader:
         self.e.store(h, self.shared, place)
         return ()
 
-    def _constant(self, piece: ir.Value, first: int) -> ir.Value:
-        return self.e.load(self.constants, self.e.add(piece, first))
+    def _constant(self, piece: ir.Value, at: int) -> ir.Value:
+        constants, first = self.constants
+        return self.e.load(constants, self.e.add(piece, first + at))
 
 
 def _state(stack: Stack, e: ThreadEmitter, start: ir.Value, b: ir.Value) -> ir.Value:
-    """Where a unit's states lie, from what its table says."""
-    return e.add(as_index(start), e.mul(b, stack.hidden))
+    """Where a unit's states of batch entry b lie; `start`: those of the first one."""
+    return e.add(start, e.mul(b, stack.hidden))

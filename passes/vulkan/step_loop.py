@@ -53,23 +53,50 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
     y_type, dims = results[0]
     chunk = arith.minui(steps, _index(buffers.chunk))
     vectors = _vectors(stack, buffers, steps, x, given)
-    state: Carried = [vectors, (_empty(y_type.shape, dims), dims)]
+    state: Carried = [vectors, (empty(y_type.shape, dims), dims)]
     for size in (buffers.units, buffers.projected):
-        state += [(_empty([size]), [])] if size else []
+        state += [(empty([size]), [])] if size else []
     state += [(cell, []) for cell in cells]
-    known = _known_count(stack, buffers, x)
-    if known is not None and known <= MOST_IN_LINE:
-        for d in range(known):
-            state = call(_index(d), steps, state)
-    else:
-        delay = arith.muli(chunk, _index(len(stack.layers) - 1))
-        state = _halving_runs(arith.addi(steps, delay), run, steps, state, call)
+    delay = len(stack.layers) - 1
+    count = arith.addi(steps, arith.muli(chunk, _index(delay)))
+    known = known_steps(stack)
+    if known is not None:
+        known += delay * min(known, buffers.chunk)
+    state = emit_runs((count, known), run, state, lambda d, changed: call(d, steps, changed))
     slot = arith.remui(steps, arith.addi(chunk, _index(1)))
     at = arith.muli(slot, _index(buffers.slot))
     (vectors, dims_of_vectors), (y, _), *others = state
     last = [value for value, _ in others][len(others) - len(cells) :]
     h = _reshape(_slice((vectors, dims_of_vectors), at, buffers.slot), given.type)
     return [y, h, *last]
+
+
+def known_steps(stack: Stack) -> int | None:
+    """T, where it is known."""
+    steps = ir.RankedTensorType(stack_inputs(stack.chain)[0].type).shape[0]
+    return None if steps == ir.ShapedType.get_dynamic_size() else int(steps)
+
+
+def emit_runs(
+    count: tuple[ir.Value, int | None],
+    run: int,
+    state: Carried,
+    call: Callable[[ir.Value, Carried], Carried],
+) -> Carried:
+    """Calls for each d below `count`, in line where that is known, or else in runs of `run`, then
+    of half as many; what they leave."""
+    value, known = count
+    if known is not None and known <= MOST_IN_LINE:
+        for d in range(known):
+            state = call(_index(d), state)
+        return state
+    done, size = _index(0), run
+    while size:
+        left = arith.remui(arith.subi(value, done), _index(size))
+        end = arith.subi(value, left)
+        state = _runs((done, end, size), state, call)
+        done, size = end, size // 2
+    return state
 
 
 def _vectors(
@@ -84,36 +111,17 @@ def _vectors(
     dynamic = ir.ShapedType.get_dynamic_size()
     flat_h = _reshape(given, _flat(buffers.slot))
     flat_x = _reshape(x, _flat(dynamic), dynamic_dims(x), [x_size])
-    value = _empty([dynamic], [length])
+    value = empty([dynamic], [length])
     slots = 1 if stack.rows == len(stack.layers) else buffers.h // buffers.slot
     for slot in range(slots):
         value = _update((value, [length]), (flat_h, []), _index(slot * buffers.slot))
     return _update((value, [length]), (flat_x, [x_size]), _index(buffers.h)), [length]
 
 
-def _known_count(stack: Stack, buffers: StepSizes, x: ir.Value) -> int | None:
-    """Dispatches, where the number of steps is known."""
-    steps = ir.RankedTensorType(x.type).shape[0]
-    if steps == ir.ShapedType.get_dynamic_size():
-        return None
-    return int(steps) + (len(stack.layers) - 1) * min(int(steps), buffers.chunk)
-
-
-def _halving_runs(
-    count: ir.Value, run: int, steps: ir.Value, state: Carried, call: Call
-) -> Carried:
-    """`count` dispatches, in runs of `run`, then of half as many, and so on."""
-    done, size = _index(0), run
-    while size:
-        left = arith.remui(arith.subi(count, done), _index(size))
-        end = arith.subi(count, left)
-        state = _runs((done, end, size), steps, state, call)
-        done, size = end, size // 2
-    return state
-
-
 def _runs(
-    bounds: tuple[ir.Value, ir.Value, int], steps: ir.Value, state: Carried, call: Call
+    bounds: tuple[ir.Value, ir.Value, int],
+    state: Carried,
+    call: Callable[[ir.Value, Carried], Carried],
 ) -> Carried:
     start, end, size = bounds
     loop = scf.ForOp(start, end, _index(size), [value for value, _ in state])
@@ -121,7 +129,7 @@ def _runs(
     with ir.InsertionPoint(loop.body):
         changed = list(zip(loop.inner_iter_args, dims, strict=True))
         for number in range(size):
-            changed = call(arith.addi(loop.induction_variable, _index(number)), steps, changed)
+            changed = call(arith.addi(loop.induction_variable, _index(number)), changed)
         scf.yield_([value for value, _ in changed])
     return list(zip(loop.results_, dims, strict=True))
 
@@ -134,7 +142,8 @@ def _segments(*sizes: int) -> dict[str, ir.Attribute]:
     return {"operandSegmentSizes": ir.DenseI32ArrayAttr.get(list(sizes))}
 
 
-def _empty(shape: Sequence[int], dims: Sequence[ir.Value] = ()) -> ir.Value:
+def empty(shape: Sequence[int], dims: Sequence[ir.Value] = ()) -> ir.Value:
+    """A tensor of f32 of which nothing is known."""
     kind = ir.RankedTensorType.get(shape, ir.F32Type.get())
     return ir.Operation.create("flow.tensor.empty", results=[kind], operands=list(dims)).result
 

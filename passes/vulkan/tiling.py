@@ -17,7 +17,7 @@ from rtmobile_iree.passes.vulkan.tiles import Lengths, Rows, TileShape, count_te
 from rtmobile_iree.schedule import GpuSchedule
 from rtmobile_iree.values import STORAGE
 
-HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 24, 32), 8
+HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 20, 24, 28, 32), 8
 # weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (Mesa's
 # freedreno_devices.py, instr_cache_size), and a weight takes two or three
 MOST_WEIGHTS = 320
@@ -31,6 +31,9 @@ OP_COST, OPS_A_WEIGHT, READ_COST, REDUCE_COST, CELL_COST = 19, 2.5, 1.2, 2300, 1
 # arithmetic of a weight, what widens it included
 WEIGHT_COST = {"f32": 0.054, "f16": 0.108, "bf16": 0.17, "i8": 0.225}
 WORD_BYTES = 4
+# a call that kernels are compared for; what a step costs beside its tiling, three barriers; a
+# dispatch; a word from beyond L2 where two processors read
+FRAME_STEPS, STEP_COST, DISPATCH_COST, FAR_COST = 30, 3300, 33_000, 2.2
 
 
 @dataclass(frozen=True, order=True)
@@ -96,20 +99,23 @@ class _Counts:
 
 
 def choose(
-    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
-) -> Tiling | None:
-    """The best tiling whose terms take no more than `spare` words; None where there is none."""
-    return min(_choices(groups, stack, schedule, spare), default=None)
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, given: np.ndarray
+) -> dict[int, Tiling]:
+    """For each number of threads the best tiling whose terms take no more than `spare` words, where
+    there is one; `given`: see `sum_layout.lay_out`."""
+    found: dict[int, Tiling] = {}
+    for each in _choices(groups, stack, schedule, spare, given):
+        found[each.threads] = min(each, found.get(each.threads, each))
+    return found
 
 
 def _choices(
-    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, given: np.ndarray
 ) -> Iterator[Tiling]:
     longest = max((rows.sources.size for rows in groups), default=1)
-    sums = len(stack.layers) * stack.cell.blocks * stack.hidden
     lengths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
     for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in HEIGHTS):
-        terms = count_terms(groups, shape, sums)
+        terms = count_terms(groups, shape, given)
         classes, _ = lay_out(terms, 0)
         if words_of(classes) > spare:
             continue

@@ -53,6 +53,8 @@ class KernelRun:
         phases: in order.
         kept_words: see `registers.kept_words`.
         times: dispatches.
+        beside: the other workgroups of its dispatch, where barriers are under branches, so that not
+            all go through the same phases.
     """
 
     name: str
@@ -62,6 +64,16 @@ class KernelRun:
     phases: tuple[Phase, ...]
     kept_words: int = 0
     times: int = 1
+    beside: tuple[KernelRun, ...] = ()
+
+    @property
+    def sides(self) -> tuple[KernelRun, ...]:
+        """All workgroups, by the phases they go through."""
+        return (self, *self.beside)
+
+    def others(self, side: KernelRun) -> list[KernelRun]:
+        """The sides but this one that do more than find out that they have nothing to do."""
+        return [each for each in self.sides if each is not side and _barriers(each)]
 
 
 @dataclass(frozen=True)
@@ -80,9 +92,10 @@ class Totals:
 
 
 def totals(runs: Iterable[KernelRun]) -> Totals:
-    """Barriers are those of one workgroup; several arrive at theirs side by side."""
+    """Barriers are those of one workgroup, of the one with most; several arrive side by side."""
     runs = tuple(runs)
-    phases = [(phase, phase.times * run.times) for run in runs for phase in run.phases]
+    sides = [(side, run.times) for run in runs for side in run.sides]
+    phases = [(phase, phase.times * times) for side, times in sides for phase in side.phases]
     work: Counter[str] = Counter()
     for phase, times in phases:
         for key, value in phase.work.items():
@@ -90,6 +103,10 @@ def totals(runs: Iterable[KernelRun]) -> Totals:
     return Totals(
         work,
         sum(phase.distinct_bytes * times for phase, times in phases),
-        sum(times for phase, times in phases if phase.ends_with_barrier),
+        sum(run.times * max(map(_barriers, run.sides)) for run in runs),
         sum(run.times for run in runs),
     )
+
+
+def _barriers(run: KernelRun) -> int:
+    return sum(phase.times for phase in run.phases if phase.ends_with_barrier)

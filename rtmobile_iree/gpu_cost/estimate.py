@@ -55,13 +55,8 @@ class Estimate:
         found: dict[str, float] = defaultdict(float)
         for run in self.runs:
             found[DISPATCHES] += run.times * self.model.dispatch_us
-            for phase in run.phases:
-                times = run.times * phase.times
-                limits = phase_ns(phase, run, self.model)
-                slowest = max(limits, key=limits.__getitem__)
-                found[slowest] += times * limits[slowest] / NS * US
-                if phase.ends_with_barrier:
-                    found[BARRIERS] += times * self.model.barrier_ns / NS * US
+            for name, ns in busiest(run, self.model).items():
+                found[name] += run.times * ns / NS * US
         return dict(sorted(found.items(), key=lambda part: -part[1]))
 
     @property
@@ -73,25 +68,62 @@ class Estimate:
         """The bytes alone, from where they fit, by the whole GPU: no kernel that reads every weight
         in every step takes less."""
         seconds = 0.0
-        for run in self.runs:
-            for phase in run.phases:
-                rate = self.model.level(phase.working_set)[1]
-                seconds += run.times * phase.times * phase.distinct_bytes / rate
+        for run, phase in self._phases:
+            rate = self.model.level(phase.working_set)[1]
+            seconds += run.times * phase.times * phase.distinct_bytes / rate
         return seconds * US
 
     @property
     def level(self) -> str:
         """Where most bytes come from."""
         found: Counter[str] = Counter()
-        for run in self.runs:
-            for phase in run.phases:
-                name = self.model.level(phase.working_set)[0]
-                found[name] += run.times * phase.times * phase.distinct_bytes
+        for run, phase in self._phases:
+            name = self.model.level(phase.working_set)[0]
+            found[name] += run.times * phase.times * phase.distinct_bytes
         return found.most_common(1)[0][0]
 
+    @property
+    def _phases(self) -> list[tuple[KernelRun, Phase]]:
+        """Of all workgroups."""
+        return [(run, phase) for run in self.runs for side in run.sides for phase in side.phases]
 
-def phase_ns(phase: Phase, run: KernelRun, model: Model) -> dict[str, float]:
-    """What each part of the GPU needs for a phase of all workgroups; the slowest decides."""
+
+def busiest(run: KernelRun, model: Model) -> dict[str, float]:
+    """What limits a dispatch, ns of each: on the processor that is done last.
+
+    Workgroups that go different ways are taken, in turn, by the processor that is free first.
+    """
+    if not run.beside:
+        return _side_ns(run, run, model)
+    processors: list[dict[str, float]] = [{} for _ in range(model.processors)]
+    for side in run.sides:
+        first = min(processors, key=lambda parts: sum(parts.values()))
+        for name, ns in _side_ns(side, run, model).items():
+            first[name] = first.get(name, 0.0) + ns
+    return max(processors, key=lambda parts: sum(parts.values()))
+
+
+def _side_ns(side: KernelRun, run: KernelRun, model: Model) -> dict[str, float]:
+    """What limits workgroups that go the same way, ns of each, beside the others of their run."""
+    found: dict[str, float] = defaultdict(float)
+    for phase in side.phases:
+        limits = phase_ns(phase, side, model, run.others(side))
+        slowest = max(limits, key=limits.__getitem__)
+        found[slowest] += phase.times * limits[slowest]
+        if phase.ends_with_barrier:
+            found[BARRIERS] += phase.times * model.barrier_ns
+    return dict(found)
+
+
+def phase_ns(
+    phase: Phase, run: KernelRun, model: Model, others: Sequence[KernelRun] = ()
+) -> dict[str, float]:
+    """What each part of the GPU needs for a phase of all workgroups; the slowest decides.
+
+    Args:
+        others: workgroups that go another way meanwhile. What they read takes room in the caches
+            too, and each processor gets its share of what all reach together.
+    """
     share = min(run.workgroups, model.processors) / model.processors
     issued, work = phase.issued, phase.work
     seconds = (
@@ -100,8 +132,11 @@ def phase_ns(phase: Phase, run: KernelRun, model: Model) -> dict[str, float]:
         + issued["product"] / model.product_s
         + issued["special"] / model.special_s
     ) / share
-    name, level_bytes_s = model.level(phase.working_set)
+    beside = sum(_working_set(other, phase.times > 1) for other in others)
+    name, level_bytes_s = model.level(phase.working_set + beside)
     bytes_s = min(level_bytes_s, model.l2_bytes_s * share)
+    if others:
+        bytes_s = min(bytes_s, level_bytes_s * share)
     return {
         ARITHMETIC: seconds * NS,
         SHARED: work["shared"] / (model.shared_bytes_s * share) * NS,
@@ -110,6 +145,12 @@ def phase_ns(phase: Phase, run: KernelRun, model: Model) -> dict[str, float]:
         CHAIN: phase.path_ns * rounds(run, model),
         ISSUE: phase.wave_ops / model.wave_ops_s * NS * rounds(run, model),
     }
+
+
+def _working_set(run: KernelRun, of_steps: bool) -> int:
+    """The greatest of any phase, or `of_steps` of those that run again and again."""
+    sets = [each.working_set for each in run.phases if each.times > 1 or not of_steps]
+    return max(sets, default=0)
 
 
 def rounds(run: KernelRun, model: Model) -> int:

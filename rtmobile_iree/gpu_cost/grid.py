@@ -30,9 +30,14 @@ class Memory:
 
 @dataclass(frozen=True)
 class Grid:
-    """Who runs a kernel: workgroups along x and y, threads of each, push constants, bindings."""
+    """Who runs a kernel: workgroups along x and y, threads of each, push constants, bindings.
+
+    Attributes:
+        first_y: number of the first workgroup along y.
+    """
 
     workgroups: tuple[int, int]
     threads: int
     constants: tuple[int, ...]
     bindings: tuple[np.ndarray | None, ...]
+    first_y: int = 0

@@ -13,7 +13,7 @@ from rtmobile_iree.gpu_cost.counts import KernelRun
 from rtmobile_iree.gpu_cost.decode import Decoder, Instruction, Region
 from rtmobile_iree.gpu_cost.grid import Grid, Latencies
 from rtmobile_iree.gpu_cost.operations import INTEGERS, PREDICATES
-from rtmobile_iree.gpu_cost.registers import kept_words
+from rtmobile_iree.gpu_cost.registers import kept_words, waits
 from rtmobile_iree.gpu_cost.threads import Threads
 from rtmobile_iree.passes.weights import walk
 
@@ -37,6 +37,7 @@ class Kernel:
         count: the region that says how many workgroups run.
         threads: of a workgroup.
         kept_words: see `registers.kept_words`.
+        branches: whether barriers are under branches: workgroups of each y take their own way.
     """
 
     body: Region
@@ -44,6 +45,7 @@ class Kernel:
     count: Region
     threads: int
     kept_words: int
+    branches: bool
 
 
 @dataclass
@@ -155,12 +157,18 @@ class Host:
             self.runs[at] = replace(self.runs[at], times=self.runs[at].times + 1)
             return
         x, y = _workgroups(kernel.count, workload)
-        grid = Grid((x, y), kernel.threads, constants, arrays)
+        rows = [((x, 1), row) for row in range(y)] if kernel.branches else [((x, y), 0)]
+        grids = [Grid(size, kernel.threads, constants, arrays, row) for size, row in rows]
+        first, *beside = (self._run_of(name, kernel, grid) for grid in grids)
+        self._done[key] = len(self.runs)
+        self.runs.append(replace(first, beside=tuple(beside)))
+
+    def _run_of(self, name: str, kernel: Kernel, grid: Grid) -> KernelRun:
+        x, y = grid.workgroups
         threads = Threads(grid, self.latencies, kernel.numbers)
         phases = threads.run(kernel.body)
-        self._done[key] = len(self.runs)
-        self.runs.append(
-            KernelRun(name, x * y, kernel.threads, threads.shared_bytes, phases, kernel.kept_words)
+        return KernelRun(
+            name, x * y, kernel.threads, threads.shared_bytes, phases, kernel.kept_words
         )
 
 
@@ -203,7 +211,10 @@ def _read_kernel(source: ir.Operation) -> Kernel:
     size = text.partition("workgroup_size = [")[2].partition("]")[0]
     threads = int(np.prod([int(part) for part in size.split(",")]))
     kept = kept_words(body, decoder.kinds)
-    return Kernel(body, len(decoder.kinds), counting.region(export.regions[0]), threads, kept)
+    branches = any(each.name == "scf.if" and waits(each) for each in body.instructions)
+    return Kernel(
+        body, len(decoder.kinds), counting.region(export.regions[0]), threads, kept, branches
+    )
 
 
 def _workgroups(count: Region, workload: int) -> tuple[int, int]:

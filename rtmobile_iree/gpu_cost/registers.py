@@ -17,7 +17,7 @@ def kept_words(body: Region, kinds: dict[int, Kind]) -> int:
     A driver's compiler may keep less, by loading again, or more, by moving ops out of the loop.
     """
     own = _own(body, set())
-    loops = [each for each in body.instructions if each.name == "scf.for" and _waits(each)]
+    loops = _step_loops(body)
     return max((_kept(loop, own, kinds) for loop in loops), default=0)
 
 
@@ -40,8 +40,20 @@ def _own(region: Region, found: set[int]) -> set[int]:
     return found
 
 
-def _waits(loop: Instruction) -> bool:
-    return any(each.name == "gpu.barrier" for each in _nested(loop.regions[0]))
+def waits(each: Instruction) -> bool:
+    """Whether there are barriers in a branch or loop."""
+    return any(op.name == "gpu.barrier" for region in each.regions for op in _nested(region))
+
+
+def _step_loops(body: Region) -> list[Instruction]:
+    """The outermost loops with barriers, under branches too."""
+    found = []
+    for each in body.instructions:
+        if each.name == "scf.for" and waits(each):
+            found.append(each)
+        elif each.name == "scf.if":
+            found += [loop for region in each.regions for loop in _step_loops(region)]
+    return found
 
 
 def _nested(region: Region) -> Iterator[Instruction]:

@@ -41,12 +41,13 @@ def _phases(estimate: Estimate) -> Table:
     table = Table(title=f"phases of {estimate.steps} steps (ESTIMATE)")
     for heading in ("kernel", "workgroups x threads", "runs", "FMAs", "bytes", "ns", "limit"):
         table.add_column(heading, justify="left" if heading in ("kernel", "limit") else "right")
-    for run in estimate.runs:
-        for phase in run.phases:
-            limits = phase_ns(phase, run, estimate.model)
+    sides = [(run, side) for run in estimate.runs for side in run.sides]
+    for run, side in sides:
+        for phase in side.phases:
+            limits = phase_ns(phase, side, estimate.model, run.others(side))
             limit = max(limits, key=limits.__getitem__)
             table.add_row(
-                run.name, f"{run.workgroups} x {run.threads}", f"{run.times * phase.times:,}",
+                run.name, f"{side.workgroups} x {run.threads}", f"{run.times * phase.times:,}",
                 f"{phase.work['fma']:,}", f"{phase.distinct_bytes:,}", f"{limits[limit]:,.0f}",
                 limit,
             )  # fmt: skip
@@ -79,7 +80,8 @@ def to_json(estimates: Sequence[Estimate], left_out: Sequence[str]) -> str:
         "gpu": estimates[0].model.gpu,
         "notes": notes(estimates[0], left_out),
         "estimates": [
-            summary_fields(each) | {"kernels": [_run_fields(run, each) for run in each.runs]}
+            summary_fields(each)
+            | {"kernels": [_run_fields(run, s, each) for run in each.runs for s in run.sides]}
             for each in estimates
         ],
     }
@@ -102,21 +104,24 @@ def summary_fields(estimate: Estimate) -> dict[str, Any]:
     }
 
 
-def _run_fields(run: KernelRun, estimate: Estimate) -> dict[str, Any]:
+def _run_fields(run: KernelRun, side: KernelRun, estimate: Estimate) -> dict[str, Any]:
+    """`side`: those of its workgroups that go the same way."""
+    model, others = estimate.model, run.others(side)
     return {
         "kernel": run.name,
         "dispatches": run.times,
-        "workgroups": run.workgroups,
+        "workgroups": side.workgroups,
         "threads": run.threads,
         "shared_bytes": run.shared_bytes,
         "kept_words": run.kept_words,
-        "registers": estimate.model.registers_a_thread(run.threads),
-        "phases": [_phase_fields(phase, run, estimate) for phase in run.phases],
+        "registers": model.registers_a_thread(run.threads),
+        "phases": [
+            _phase_fields(phase, phase_ns(phase, side, model, others)) for phase in side.phases
+        ],
     }
 
 
-def _phase_fields(phase: Phase, run: KernelRun, estimate: Estimate) -> dict[str, Any]:
-    limits = phase_ns(phase, run, estimate.model)
+def _phase_fields(phase: Phase, limits: dict[str, float]) -> dict[str, Any]:
     return {
         "runs": phase.times,
         "ends_with_barrier": phase.ends_with_barrier,

@@ -53,7 +53,7 @@ class Threads:
         self.count = x * y * grid.threads
         group = np.repeat(np.arange(x * y), grid.threads)
         self.thread = np.tile(np.arange(grid.threads), x * y)
-        self.workgroup = (group % x, group // x, np.zeros_like(group))
+        self.workgroup = (group % x, grid.first_y + group // x, np.zeros_like(group))
         wave = min(latencies.wave, grid.threads)
         assert grid.threads % wave == 0, (grid.threads, wave)
         self.wave_size, self.waves = wave, self.count // wave

@@ -51,6 +51,19 @@ def run(name, *arguments):
     return subprocess.run([tool(name), *map(str, arguments)], capture_output=True, text=True)
 
 
+class Stacks(nn.Module):
+    """Stacks of layers that suit a wavefront, and a linear layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(5, 33, 2)
+        self.lstm = nn.LSTM(33, 17, 3)
+        self.fc = nn.Linear(17, 7)
+
+    def forward(self, x):
+        return self.fc(self.lstm(self.gru(x)[0])[0])
+
+
 CASES = [
     *((name, "f32", "persistent") for name in GPUS),
     ("lavapipe", "f16", "persistent"),
@@ -60,7 +73,10 @@ CASES = [
     ("adreno-640", "i8", "persistent"),
     ("mali-valhall", "i8", "per-step"),
     ("adreno-640", "i4", "per-step"),
+    ("adreno-640", "f16", "wavefront"),
 ]
+# scans, projections and linear layers
+KERNELS = {"persistent": 3, "per-step": 4, "wavefront": 5}
 # a lane's four weights, of i4 eight; a step's kernels may load more, in words
 LOADS = {"f32": "v4float", "f16": "v4half", "bf16": "v2uint", "i8": "uint", "i4": "uint"}
 WORDS = "v4uint|v4ulong"
@@ -78,14 +94,13 @@ def modules(request, tmp_path_factory):
         return compile_text(text, target, extra_flags=flags)
 
     torch.manual_seed(0)
-    model = Model().eval()
+    model = (Stacks() if kernel == "wavefront" else Model()).eval()
     rt.prune(model, layers=["*weight*"], **PRUNING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(iree_backend, "compile_text", dumping)
         rt.compile(model, torch.randn(4, 3, 5), name, values=values, gpu_kernel=kernel)
     files = sorted(folder.rglob("*.spv"))
-    kernels = 3 if kernel == "persistent" else 4  # the LSTM's projection is one more
-    assert len(own(files)) == kernels, [file.name for file in files]
+    assert len(own(files)) == KERNELS[kernel], [file.name for file in files]
     return GPUS[name], files, values
 
 

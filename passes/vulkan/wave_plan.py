@@ -1,0 +1,146 @@
+"""What a wavefront (see `wave`) is made of: layers as resident scans, lanes of W_ih, buffers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from rtmobile_iree.passes.vulkan.lanes import LanePool, Lanes, fitting_quads
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, resident_plans
+from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.sum_layout import WAVE
+from rtmobile_iree.passes.vulkan.tiling import (
+    DISPATCH_COST,
+    FAR_COST,
+    FRAME_STEPS,
+    STEP_COST,
+    WORD_BYTES,
+)
+from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
+
+from rtmobile_iree.bspc import panels
+from rtmobile_iree.schedule import GpuSchedule
+
+# of projecting a chunk's inputs, beside its bytes; in the units of `tiling`
+PROJECT_COST = 30_000
+
+
+@dataclass(frozen=True)
+class WavePlan:
+    """A stack.
+
+    Attributes:
+        layers: a resident plan for each, all for as many threads.
+        first: the first one whose inputs are projected, 1 where the first layer keeps its W_ih too.
+        pool, lanes: W_ih of each from there on.
+        chunk: C, the most steps of a dispatch.
+        vector_tile: input vectors that share one load of a weight.
+    """
+
+    stack: Stack
+    layers: tuple[ResidentPlan, ...]
+    first: int
+    pool: LanePool
+    lanes: tuple[Lanes, ...]
+    chunk: int
+    vector_tile: int
+
+    @property
+    def threads(self) -> int:
+        """Of a scan's workgroup."""
+        return self.layers[0].tiling.threads
+
+    @property
+    def words(self) -> int:
+        """Of its shared memory."""
+        return max(layer.words for layer in self.layers)
+
+    @property
+    def groups(self) -> int:
+        """Of a chunk's input vectors."""
+        return -(-self.chunk * self.stack.batch // self.vector_tile)
+
+    @cached_property
+    def given(self) -> list[int]:
+        """Given terms of each layer, a step and batch entry."""
+        return [int(np.count_nonzero(layer.given)) for layer in self.layers]
+
+    @cached_property
+    def starts(self) -> list[int]:
+        """Where those of each layer's chunk begin, and where the last one's end."""
+        sizes = [self.chunk * self.stack.batch * each for each in self.given]
+        return np.cumsum([0, *sizes]).tolist()  # type: ignore[no-any-return]
+
+    @property
+    def frame_cost(self) -> float:
+        """Of all steps of a call, in the units of `tiling`."""
+        turns = -(-FRAME_STEPS // self.chunk) + len(self.layers) - 1
+        steps = max(layer.tiling.cost for layer in self.layers) + STEP_COST
+        loads = max(layer.loaded_words for layer in self.layers) * FAR_COST
+        projected = sum(array.nbytes for array in self.pool.arrays()) / WORD_BYTES * FAR_COST / 2
+        project = projected + PROJECT_COST + DISPATCH_COST
+        return turns * (self.chunk * steps + loads + DISPATCH_COST) + (turns - self.first) * project
+
+    def arrays(self) -> tuple[list[np.ndarray], list[list[int]]]:
+        """The arrays of `ResidentPlan.arrays` of all layers together; where each layer's begin."""
+        parts = [layer.arrays() for layer in self.layers]
+        sizes = np.array([[array.shape[0] for array in each] for each in parts])
+        starts = np.cumsum(sizes, axis=0) - sizes
+        return [np.concatenate(each) for each in zip(*parts, strict=True)], starts.tolist()
+
+
+def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePlan | None:
+    """Lays a stack out; None where a layer does not suit (see `resident_plans`), or there is but
+    one."""
+    if len(stack.layers) == 1:
+        return None
+    found = [_plan(stack, schedule, shared_bytes, first) for first in (0, 1)]
+    return min(filter(None, found), key=lambda plan: plan.frame_cost, default=None)
+
+
+def _plan(stack: Stack, schedule: GpuSchedule, shared_bytes: int, first: int) -> WavePlan | None:
+    """The plan that projects the inputs of the layers from `first` on."""
+    inputs = [layer.w_ih for layer in stack.layers[first:]]
+    quads = fitting_quads(inputs, schedule.step_quads)
+    plans = []
+    for number, layer in enumerate(stack.layers):
+        own = replace(stack, layers=(layer,), inputs=stack.inputs if number < first else 0)
+        given = None if number < first else _given(own, quads * ROWS)
+        plans.append(resident_plans(own, schedule, shared_bytes, given))
+    common = set.intersection(*(set(each) for each in plans))
+    choices = [tuple(each[threads] for each in plans) for threads in sorted(common)]
+    best = min(choices, key=lambda layers: max(each.tiling.cost for each in layers), default=None)
+    if best is None:
+        return None
+    words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
+    pool = LanePool(stack.values, quads, word_bits=words)
+    lanes = tuple(pool.add_matrix(w, _places(plan))
+                  for w, plan in zip(inputs, best[first:], strict=True))  # fmt: skip
+    chunk, tile = schedule.wave_chunk, schedule.time_chunk
+    return WavePlan(stack, best, first, pool, lanes, chunk, tile)
+
+
+def _given(stack: Stack, rows: int) -> np.ndarray:
+    """[blocks H] see `ResidentPlan.given`: neighbouring lanes of so many rows write neighbours."""
+    cell, hidden, (layer,) = stack.cell, stack.hidden, stack.layers
+    positions, found = cell.positions(cell.ih_blocks, hidden), []
+    lane = 0
+    for panel in panels(layer.w_ih):
+        number = np.arange(panel.rows)
+        lanes = lane + number // rows
+        stored = layer.w_ih.reorder[panel.row_start : panel.row_start + panel.rows]
+        found.append(np.stack([lanes // WAVE, number % rows, lanes, positions[stored]]))
+        lane += -(-panel.rows // rows)
+    given = np.zeros(cell.blocks * hidden, np.int64)
+    if found:
+        joined = np.concatenate(found, axis=1)
+        order = np.lexsort(joined[2::-1])
+        given[joined[3, order]] = 1 + np.arange(order.size)
+    return given
+
+
+def _places(plan: ResidentPlan) -> np.ndarray:
+    """[G H] the given term that each row of W_ih is."""
+    cell, hidden = plan.stack.cell, plan.stack.hidden
+    return plan.given_places(cell.positions(cell.ih_blocks, hidden)).astype(np.int32)

@@ -1,0 +1,128 @@
+"""The wavefront: a workgroup a layer, a chunk of steps a dispatch, inputs projected chunk by chunk.
+
+Hazards: T = 1, below a chunk, one above it, chunks that do not divide T; layers without a chunk in
+a dispatch; batch entries; layers pruned to nothing, or of their W_ih or W_hh alone; rows of W_ih
+whose sums have no other term; states of other rows; weights that find no registers.
+"""
+
+import numpy as np
+import pytest
+import torch
+from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
+from test_vulkan_resident import (
+    ALL,
+    BSP,
+    FEW_ROWS,
+    LAYERS,
+    TOLERANCE,
+    check,
+    flat,
+    lowered,
+    program,
+)
+from torch import nn
+
+import rtmobile_iree as rt
+from rtmobile_iree.gpu_cost.host import count_runs
+from rtmobile_iree.gpu_cost.models import ADRENO_640
+
+CHUNK = 3
+STEPS = (1, 2, CHUNK, CHUNK + 1, 30)
+
+
+def wavefront(registers=ALL, threads=64, **choices):
+    return LowerVulkanPass(
+        kernel="wavefront",
+        registers=registers,
+        resident_threads=threads,
+        wave_chunk=CHUNK,
+        **choices,
+    )
+
+
+# kind, hidden, layers, batch, pruning, registers, threads
+CASES = [
+    ("gru", 36, 2, 2, BSP, ALL, 32),
+    ("gru", 13, 3, 1, None, 1, 64),
+    ("lstm", 17, 2, 1, FEW_ROWS, 128 * 40, 32),
+    ("rnn_tanh", 45, 3, 2, BSP, ALL, 64),
+]
+
+
+@pytest.mark.vulkan
+@pytest.mark.parametrize(
+    ("kind", "hidden", "layers", "batch", "pruning", "registers", "threads"), CASES
+)
+def test_outputs_are_pytorchs(vulkan, kind, hidden, layers, batch, pruning, registers, threads):
+    torch.manual_seed(0)
+    model = LAYERS[kind](11, hidden, layers).eval()
+    if pruning is not None:
+        rt.prune(model, **pruning)
+    schedule = wavefront(registers, threads, time_chunk=2)
+    module = lowered(model, torch.randn(4, batch, 11), schedule)
+    check(module, model, batch, 11, STEPS)
+
+
+@pytest.mark.vulkan
+@pytest.mark.parametrize("names", [["weight"], ["weight_hh_l0", "weight_ih_l1"]])
+def test_what_is_pruned_to_nothing_is_still_a_layer(vulkan, names):
+    torch.manual_seed(0)
+    model = nn.GRU(5, 9, 2).eval()
+    with torch.no_grad():
+        for name, values in model.named_parameters():
+            if any(each in name for each in names):
+                values.zero_()
+    module = lowered(model, torch.randn(4, 1, 5), wavefront())
+    check(module, model, 1, 5, (1, CHUNK + 1))
+
+
+@pytest.mark.vulkan
+@pytest.mark.parametrize(("values", "registers"), [("f16", ALL), ("i8", 1)])
+def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers):
+    torch.manual_seed(0)
+    model = nn.GRU(11, 23, 2).eval()
+    rt.prune(model, **BSP)
+    x = torch.randn(4, 1, 11)
+    made = program(lowered(model, x, wavefront(registers, time_chunk=3, word_bits=32), values))
+    expected = rt.compile(model, x, "host", values=values)
+    for steps in (1, 7):
+        x = torch.randn(steps, 1, 11)
+        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(("inputs", "layers"), [(5, 2), (2, 2), (5, 3)])
+def test_a_chunk_of_all_layers_is_two_dispatches(inputs, layers):
+    """But the first, where the first layer keeps the weights of its few inputs."""
+    module = lowered(nn.GRU(inputs, 9, layers).eval(), torch.randn(4, 1, inputs), wavefront())
+    for steps in STEPS:
+        runs, _ = count_runs(module, steps, ADRENO_640.latencies)
+        turns = -(-steps // CHUNK) + layers - 1
+        assert sum(run.times for run in runs) == 2 * turns - (inputs == 2)
+
+
+def test_each_layer_has_a_workgroup_of_its_own():
+    """In the estimate all work is counted, and time that of the slower processor."""
+    module = lowered(nn.GRU(5, 9, 2).eval(), torch.randn(4, 1, 5), wavefront())
+    runs, _ = count_runs(module, 2 * CHUNK, ADRENO_640.latencies)
+    scans = [run for run in runs if run.name.endswith("scan")]
+    own = [[len(side.phases) for side in run.sides] for run in scans]
+    assert [[count > 1 for count in each] for each in own] == [
+        [True, False], [True, True], [False, True]
+    ]  # fmt: skip
+    assert [len(run.others(run.sides[0])) for run in scans] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("model", "schedule", "values"),
+    [
+        (nn.GRU(5, 9), wavefront(), "f32"),
+        (nn.GRU(5, 9, 2), wavefront(), "i4"),
+        (nn.GRU(5, 9, 2), wavefront(registers=0), "f32"),
+        (nn.LSTM(5, 9, 2, proj_size=4), wavefront(), "f32"),
+        (nn.GRU(5, 200, 2), wavefront(threads=32), "f32"),
+    ],
+)
+def test_what_is_no_wavefront_is_refused(model, schedule, values):
+    with pytest.raises(rt.CompileError, match="no wavefront: that takes two layers or more"):
+        lowered(model.eval(), torch.randn(2, 1, 5), schedule, values)
