@@ -43,7 +43,7 @@ from torch_mlir import ir
 from rtmobile_iree.errors import CompileError
 from rtmobile_iree.schedule import AUTO, PER_STEP, PERSISTENT, WAVEFRONT, GpuSchedule
 
-LONGEST_WAVE = 4  # turns of a wavefront's longest run; a frame is two or three turns
+LONGEST_WAVE = 2  # turns of a wavefront's longest run, as many as a frame has beside its last
 # constants, buffers, T (index value)
 ScanBody = Callable[[Sequence[ir.Value], ScanBuffers, ir.Value], None]
 

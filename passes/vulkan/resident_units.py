@@ -75,11 +75,12 @@ class UnitWork:
     def step(
         self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
     ) -> list[ir.Value]:
-        """The states after a step; h goes to shared memory. `fixed`: what `read` found.
+        """The states after a step; h goes to shared memory. `fixed`: what `read` found."""
+        return self.share.run(lambda: self._step(shared, at, fixed, states), states)
 
-        A thread without a unit computes the last one's too, and keeps it to itself: outside of
-        branches the ops of several units need not wait for each other.
-        """
+    def _step(
+        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
+    ) -> list[ir.Value]:
         e, cell = self.share.e, self.stack.cell
         if self.sums:
             places = halves(self.sums, cell.blocks)
@@ -93,12 +94,8 @@ class UnitWork:
             is_on = compare("ult", e.sub(at.d, high(self.own)), at.steps)
             before = states if cell.reads_h else [e.load(shared, place), *states]
             found = [arith.select(is_on, *pair) for pair in zip(found, before, strict=True)]
-        self.share.run(partial(self._store, found[0], shared, place))
+        e.store(found[0], shared, place)
         return found if cell.reads_h else found[1:]
-
-    def _store(self, h: ir.Value, shared: ir.Value, place: ir.Value) -> tuple[()]:
-        self.share.e.store(h, shared, place)
-        return ()
 
     def write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> None:
         """h after a step to y, where its layer is the last one."""

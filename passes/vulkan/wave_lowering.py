@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 from rtmobile_iree.dialects.constants import constant
 from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
 from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs, stack_results
 from rtmobile_iree.passes.vulkan.dispatch import (
     PoolBuffers,
     array_bindings,
-    pool_buffers,
     spirv,
     workgroup_size,
 )
@@ -59,7 +59,8 @@ class WaveLowering:
         """Replaces the stack's ops."""
         plan, stack = self.plan, self.plan.stack
         arrays, starts = plan.arrays()
-        pool = pool_buffers(plan.pool)
+        arrays = [_varied(array) for array in arrays]
+        pool = PoolBuffers(plan.pool, tuple(map(_varied, plan.pool.arrays())))
         self._define_project(pool)
         self._define_scan(array_bindings(arrays), starts)
         with ir.InsertionPoint(stack.chain[-1]):
@@ -177,6 +178,17 @@ class WaveLowering:
             Binding(f32, outputs, 0, False),
             *(Binding(f32, 0, stack.rows * stack.batch * size, False) for size in stack.sizes),
         ]
+
+
+def _varied(array: np.ndarray) -> np.ndarray:
+    """An array, and an element more where all are equal.
+
+    IREE 3.13 fills such constants anew where they are read, and between loops of dispatches it
+    sometimes leaves the fill where it cannot be ("expected to be in an execution region").
+    """
+    if (array != array.flat[0]).any():
+        return array
+    return np.concatenate([array, (array[:1] == 0).astype(array.dtype)])
 
 
 def _index(value: int) -> ir.Value:
