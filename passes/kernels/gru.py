@@ -24,8 +24,14 @@ from rtmobile_iree.passes.kernels.cells import (
     every_row,
 )
 from rtmobile_iree.passes.kernels.emit import Emitter
-from rtmobile_iree.passes.kernels.expand import Expansion, plan_expansion
-from rtmobile_iree.passes.kernels.gates import LiveGates, constant_gates, is_compact, live_gates
+from rtmobile_iree.passes.kernels.expand import Expansion, plan_expansion, stored_places
+from rtmobile_iree.passes.kernels.gates import (
+    LiveGates,
+    constant_gates,
+    in_blocks,
+    is_compact,
+    live_gates,
+)
 from rtmobile_iree.passes.kernels.plan import ConstantPool
 from rtmobile_iree.passes.kernels.sums import Constants
 from torch_mlir import ir
@@ -43,16 +49,23 @@ def plan_gru(
     """The rows of a GRU layer that need computing, and its cell."""
     hidden = layer.b_hh.size // GATES
     rows = every_row(layer, np.arange(GATES * hidden) < 2 * hidden, GATES, width)
-    live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh, rows.block or 1)
+    live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh)
     if not is_compact(live, pool.element == "f16" and rows.block > 0):
         return rows, GRUCell(hidden)
-    blocked = _plan_blocked(pool, scratch, layer, live, rows.block) if rows.block else None
+    blocked = _in_blocks(pool, layer, live, rows.block) if rows.block else None
     if blocked is None:
-        live = live_gates(layer.w_ih, layer.w_hh, layer.b_hh)
-    rows = replace(
-        rows, count=live.starts[-1], positions=live.positions, block=rows.block if blocked else 0
-    )
-    return rows, blocked or _plan_live(pool, scratch, layer, live)
+        rows = replace(rows, count=live.count, positions=live.positions, block=0)
+        return rows, _plan_live(pool, scratch, layer, live)
+    rows = replace(rows, count=blocked.starts[-1], positions=blocked.positions)
+    return rows, _plan_blocked(pool, scratch, layer, blocked, rows.block)
+
+
+def _in_blocks(
+    pool: ConstantPool, layer: Layer, live: LiveGates, width: int
+) -> LiveGates | None:
+    """Live gates in blocks that are read from where the sums stand, or where those are sent to."""
+    runs = [stored_places(pool, each, width)[0] for each in (layer.w_ih, layer.w_hh)]
+    return in_blocks(live, runs, width) or in_blocks(live, [], width)
 
 
 @dataclass(frozen=True)
@@ -190,26 +203,24 @@ class BlockedGRUCell(Cell):
 
 def _plan_blocked(
     pool: ConstantPool, scratch: Scratch, layer: Layer, live: LiveGates, width: int
-) -> BlockedGRUCell | None:
-    """None where the r of neighbouring n are not neighbours."""
-    hidden = layer.b_hh.size // GATES
+) -> BlockedGRUCell:
+    r, z, n = live.gate_places()
     constant = constant_gates(live, layer.b_ih, layer.b_hh)
+    places = np.full(live.starts[3] - live.starts[2], -1, np.int32)
+    gaps = np.zeros(places.size, np.float32)
+    places[n[live.n]], gaps[n[live.n]] = r[live.n], constant.r_of_n[:-1]
 
-    def places(units: np.ndarray) -> np.ndarray:
-        found = np.full(hidden, -1, np.int32)
-        found[units] = np.arange(units.size)
-        return found
+    def plan(places: np.ndarray, gaps: np.ndarray) -> Expansion:
+        expansion = plan_expansion(pool, places, gaps, width)
+        assert expansion is not None, "live gates that are not in blocks"
+        return expansion
 
-    padding = (0, -live.n.size % width)
-    r_places = np.pad(places(live.r)[live.n], padding, constant_values=-1)
-    r_gaps = np.pad(constant.r_of_n[:-1], padding)
-    r_of_n = plan_expansion(pool, r_places, r_gaps, width)
-    z_of_units = plan_expansion(pool, places(live.z), constant.z, width)
-    n_of_units = plan_expansion(pool, places(live.n), constant.n, width)
-    if r_of_n is None or z_of_units is None or n_of_units is None:
-        return None
     return BlockedGRUCell(
-        live.starts, scratch.take(live.starts[-1]), r_of_n, z_of_units, n_of_units
+        live.starts,
+        scratch.take(live.starts[-1]),
+        plan(places, gaps),
+        plan(z, constant.z),
+        plan(n, constant.n),
     )
 
 
