@@ -34,10 +34,10 @@ HIGHEST = 128
 # What the last column's weights are multiplied with in its place and in those added.
 SHARES = {0: (1.0,), 1: (0.5, 0.5), 2: (0.5, 0.25, 0.25), 3: (0.25, 0.25, 0.25, 0.25)}
 # Panels that share a number of columns before the kernel is written for it, and most multiply-adds
-# of such code: 1 KB of instructions. Of longer code LLVM moves loads so far ahead that it runs out
+# of such code: 2 KB of instructions. Of longer code LLVM moves loads so far ahead that it runs out
 # of registers.
 LEAST_ALIKE = 3
-MOST_WRITTEN_OUT = 64
+MOST_WRITTEN_OUT = 128
 
 
 def fits(packed: PackedMatrix) -> bool:
