@@ -125,9 +125,7 @@ def plan_expansion(
     return MaskedExpansion(width, pool.add_index(pairs), pool.add_values(defaults))
 
 
-def stored_places(
-    pool: ConstantPool, packed: PackedMatrix, width: int
-) -> tuple[np.ndarray, int]:
+def stored_places(pool: ConstantPool, packed: PackedMatrix, width: int) -> tuple[np.ndarray, int]:
     """Where the sums of a matrix stand without gaps, for an expansion of blocks of `width`.
 
     Returns:

@@ -63,9 +63,7 @@ def plan_gru(
     return rows, _plan_blocked(pool, scratch, layer, blocked, rows.block)
 
 
-def _in_blocks(
-    pool: ConstantPool, layer: Layer, live: LiveGates, width: int
-) -> LiveGates | None:
+def _in_blocks(pool: ConstantPool, layer: Layer, live: LiveGates, width: int) -> LiveGates | None:
     """Live gates in blocks that are read from where the sums stand, or where those are sent to."""
     runs = [stored_places(pool, each, width)[0] for each in (layer.w_ih, layer.w_hh)]
     return in_blocks(live, runs, width) or in_blocks(live, [], width)

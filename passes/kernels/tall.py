@@ -3,7 +3,8 @@
 A register of f16 holds eight rows, more than many groups have once rows are pruned, and what a
 panel costs is then its columns: a number and an x to load for each. So a group of up to 128 rows is
 one panel, its rows filled up to whole registers, and a larger one a few that are as tall; the
-format's panels (`bspc`) are taken apart for it. Columns are filled up to a multiple of four, and four numbers are one 64-bit load:
+format's panels (`bspc`) are taken apart for it. Columns are filled up to a multiple of four, and
+four numbers are one 64-bit load:
 
     for k in range(0, columns, 4):
         four = quads[k / 4]                        # 16 bits each
