@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from rtmobile_iree.passes.kernels.tall import HIGHEST
 
 from rtmobile_iree.bspc import PANEL_HEIGHTS, Group, find_groups
 
@@ -30,7 +31,7 @@ class PanelCosts:
 MEASURED = PanelCosts(1.5, 2 / 16, 25.0, PANEL_HEIGHTS)
 # Estimate for f16 panels (kernels/tall.py) on Cortex-A76: two loads a cycle, of which each column
 # takes 1.25 and eight rows of it one more; the rest by llvm-mca.
-HALF = PanelCosts(1.25 / 2, 1 / 16, 25.0, tuple(range(max(PANEL_HEIGHTS), 0, -8)))
+HALF = PanelCosts(1.25 / 2, 1 / 16, 25.0, tuple(range(HIGHEST, 0, -8)))
 
 # a table of all pairs of so many groups takes 64 MB; more groups are merged part by part
 MERGED_AT_ONCE = 4096

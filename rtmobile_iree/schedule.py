@@ -30,6 +30,17 @@ def check_activation_error(error: float) -> None:
         )
 
 
+def even_part(length: int, most: int, multiple: int) -> int:
+    """The length of parts, `most` at most, that are as few as can be and nearly equal.
+
+    Args:
+        most, and what is returned: multiples of `multiple`.
+    """
+    parts = -(-length // most)
+    part = -(-length // parts)
+    return part + -part % multiple
+
+
 @dataclass(frozen=True)
 class IntegerDot:
     """An instruction that adds four products of bytes to every i32 lane of a register.
@@ -163,7 +174,8 @@ class Schedule:
 
     def row_block(self, height: int, vectors: int) -> int:
         """Rows of a panel that one inner loop sums, so that all sums stay in registers."""
-        return min(height, max(1, self.accumulators // vectors) * self.vector_width)
+        most = max(1, self.accumulators // vectors) * self.vector_width
+        return min(height, even_part(height, most, self.vector_width))
 
     def column_unroll(self, sums: int) -> int:
         """Columns an inner loop takes at once: enough independent sums to hide FMA latency."""

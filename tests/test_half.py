@@ -49,6 +49,7 @@ def flat(results):
         ("gru", 17, 2, 3, (3, 1.5)),
         ("gru", 64, 2, 1, None),
         ("gru", 128, 2, 2, (2, 4)),  # most gates constant, found by tables
+        ("gru", 104, 1, 1, (3, 2.5)),  # the same, registers of gates left over
         ("gru", 37, 1, 1, (2, 12)),  # the same, sent one by one
         ("lstm", 17, 2, 1, (3, 1.5)),
         ("lstm", 64, 1, 3, (2, 2)),
@@ -186,8 +187,19 @@ def test_the_kernels_tanh_is_numpys(arm64):
     np.testing.assert_allclose(got, top.astype(float) / bottom.astype(float), atol=1.5e-3)
 
 
-@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (7, 4), (12, 5), (64, 6), (70, 7), (133, 0)])
-def test_tall_panels_hold_the_matrix(rows, columns):
+@pytest.mark.parametrize(
+    ("rows", "columns", "parts"),
+    [
+        (1, 1, [1]),
+        (7, 4, [7]),
+        (12, 5, [12]),
+        (64, 6, [64]),
+        (128, 7, [128]),
+        (133, 0, [72, 61]),
+        (300, 3, [104, 104, 92]),
+    ],
+)
+def test_tall_panels_hold_the_matrix(rows, columns, parts):
     rng = np.random.default_rng(0)
     weight = np.zeros((rows, 20), np.float32)
     kept = np.sort(rng.permutation(20)[:columns])
@@ -195,7 +207,7 @@ def test_tall_panels_hold_the_matrix(rows, columns):
     group = Group(np.arange(rows), kept)
     packed = convert(pack(weight, [group]), "f16")
     found = tall.tall_panels(packed, 8)
-    assert [p.rows for p, _ in found] == [min(64, rows - at) for at in range(0, rows, 64)]
+    assert [p.rows for p, _ in found] == parts
     again = np.zeros((rows, 20))
     for panel, values in found:
         assert panel.height % 8 == 0

@@ -125,6 +125,20 @@ def plan_expansion(
     return MaskedExpansion(width, pool.add_index(pairs), pool.add_values(defaults))
 
 
+def stored_places(pool: ConstantPool, packed: PackedMatrix, width: int) -> tuple[np.ndarray, int]:
+    """Where the sums of a matrix stand without gaps, for an expansion of blocks of `width`.
+
+    Returns:
+        [M] the place of each row's sum, -1 where it has none; and how many places there are.
+    """
+    order, count = np.arange(packed.reorder.size, dtype=np.int32), packed.reorder.size
+    if pool.element == "f16":
+        order, count = padded_places(packed, width)
+    stored = np.full(packed.shape[0], -1, np.int32)
+    stored[packed.reorder] = order
+    return stored, count
+
+
 def plan_rows(
     pool: ConstantPool,
     packed: PackedMatrix,
@@ -147,11 +161,7 @@ def plan_rows(
         kept = positions >= 0
         defaults = np.zeros(count, np.float32)
         defaults[positions[kept]] = bias[kept]
-        order, stored_count = np.arange(packed.reorder.size, dtype=np.int32), packed.reorder.size
-        if pool.element == "f16":
-            order, stored_count = padded_places(packed, width)
-        stored = np.full(packed.shape[0], -1, np.int32)
-        stored[packed.reorder] = order
+        stored, stored_count = stored_places(pool, packed, width)
         places = np.full(count, -1, np.int32)
         places[positions[kept]] = stored[kept]
         in_place = np.array_equal(places, np.arange(count))

@@ -16,7 +16,8 @@ computed in f64 and rounded once, closer to the definition than the vector code 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -50,6 +51,14 @@ class LiveGates:
     def count(self) -> int:
         return self.r.size + self.z.size + self.n.size
 
+    def gate_places(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """[H] each: where a unit's r, z and n stand from their starts on; -1 if constant."""
+        r, z, n = (
+            np.where(own < 0, np.int32(-1), own - np.int32(start))
+            for own, start in zip(self.positions.reshape(3, -1), self.starts, strict=False)
+        )
+        return r, z, n
+
 
 @dataclass(frozen=True)
 class ConstantGates:
@@ -67,14 +76,11 @@ class ConstantGates:
     n: np.ndarray
 
 
-def live_gates(
-    w_ih: PackedMatrix, w_hh: PackedMatrix, b_hh: np.ndarray, block: int = 1
-) -> LiveGates:
-    """Finds the live gates of a layer.
+def live_gates(w_ih: PackedMatrix, w_hh: PackedMatrix, b_hh: np.ndarray) -> LiveGates:
+    """Finds the live gates of a layer, one after another in their vector.
 
     Args:
         w_ih, w_hh: [3H, I] and [3H, H]. b_hh: [3H] f32.
-        block: each gate's results start at a multiple of this.
     """
     hidden = w_hh.shape[1]
     stored = np.zeros(3 * hidden, bool)
@@ -82,12 +88,61 @@ def live_gates(
     stored[w_hh.reorder] = True
     r, z, n = stored.reshape(3, hidden)
     n = n | (r & (b_hh[2 * hidden :] != 0))
-    units = [np.flatnonzero(gate).astype(np.int32) for gate in (r, z, n)]
-    starts = np.cumsum([0, *(each.size + -each.size % block for each in units)]).tolist()
+    r, z, n = (np.flatnonzero(gate).astype(np.int32) for gate in (r, z, n))
+    starts = (0, r.size, r.size + z.size, r.size + z.size + n.size)
     positions = np.full(3 * hidden, -1, np.int32)
-    for gate, (own, start) in enumerate(zip(units, starts, strict=False)):
-        positions[gate * hidden + own] = start + np.arange(own.size)
-    return LiveGates(units[0], units[1], units[2], tuple(starts), positions)
+    positions[np.concatenate([r, hidden + z, 2 * hidden + n])] = np.arange(starts[-1])
+    return LiveGates(r, z, n, starts, positions)
+
+
+def in_blocks(live: LiveGates, runs: Sequence[np.ndarray], block: int) -> LiveGates | None:
+    """The same gates with gaps among them, so that blocks of the vector can be read (`expand`).
+
+    Every gate starts at a multiple of `block`. In a block of the vector those that `runs` has are
+    neighbours there, the r of its n are neighbours in the vector, and so are the live gates of a
+    block of units.
+
+    Args:
+        runs: [3H] each: where the sums of rows stand; -1 where a row has none.
+
+    Returns:
+        None where there is no such place for some gate.
+    """
+    hidden = live.positions.size // 3
+    positions, starts = np.full(3 * hidden, -1, np.int32), [0]
+    for gate, units in enumerate((live.r, live.z, live.n)):
+        rows = gate * hidden + units
+        own = [run[rows] for run in runs] + ([positions[units]] if gate == 2 else [])
+        places = _places(units // block, own, block)
+        if places is None:
+            return None
+        positions[rows] = starts[-1] + places
+        length = int(places[-1]) + 1 if places.size else 0
+        starts.append(starts[-1] + length + -length % block)
+    r, z, n, stop = starts
+    return replace(live, starts=(r, z, n, stop), positions=positions)
+
+
+def _places(together: np.ndarray, runs: Sequence[np.ndarray], block: int) -> np.ndarray | None:
+    """Ascending places for one gate's units; `together`: those of a number are neighbours."""
+    places, end = np.zeros(together.size, np.int32), 0
+    firsts = np.flatnonzero(np.diff(together, prepend=-1))
+    for first, stop in zip(firsts, [*firsts[1:], together.size], strict=True):
+        for start in (end, end + -end % block):
+            places[first:stop] = start + np.arange(stop - first)
+            if all(_has_runs(places[:stop] // block, run[:stop]) for run in runs):
+                break
+        else:
+            return None
+        end = int(places[stop - 1]) + 1
+    return places
+
+
+def _has_runs(blocks: np.ndarray, run: np.ndarray) -> bool:
+    """Whether entries of a block follow each other in `run`, where they are in it."""
+    there = run >= 0
+    same = np.diff(blocks[there]) == 0
+    return bool((np.diff(run[there])[same] == 1).all())
 
 
 def is_compact(live: LiveGates, is_half: bool) -> bool:

@@ -1,9 +1,10 @@
 """Panels for f16: whole groups, whole registers, column numbers four to a word.
 
 A register of f16 holds eight rows, more than many groups have once rows are pruned, and what a
-panel costs is then its columns: a number and an x to load for each. So a group of up to 64 rows is
-one panel, its rows filled up to whole registers; the format's panels (`bspc`) are taken apart for
-it. Columns are filled up to a multiple of four, and four numbers are one 64-bit load:
+panel costs is then its columns: a number and an x to load for each. So a group of up to 128 rows is
+one panel, its rows filled up to whole registers, and a larger one a few that are as tall; the
+format's panels (`bspc`) are taken apart for it. Columns are filled up to a multiple of four, and
+four numbers are one 64-bit load:
 
     for k in range(0, columns, 4):
         four = quads[k / 4]                        # 16 bits each
@@ -23,19 +24,21 @@ from rtmobile_iree.passes.kernels.emit import Emitter
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
-from rtmobile_iree.bspc import PANEL_HEIGHTS, PackedMatrix, Panel, panels
+from rtmobile_iree.bspc import PackedMatrix, Panel, panels
+from rtmobile_iree.schedule import even_part
 
 QUAD = 4  # columns
 INDEX_BITS = 16
 MOST_COLUMNS = 1 << INDEX_BITS
-HIGHEST = max(PANEL_HEIGHTS)
+# Rows of a panel: the sums of one vector then take half of the registers.
+HIGHEST = 128
 # What the last column's weights are multiplied with in its place and in those added.
 SHARES = {0: (1.0,), 1: (0.5, 0.5), 2: (0.5, 0.25, 0.25), 3: (0.25, 0.25, 0.25, 0.25)}
 # Panels that share a number of columns before the kernel is written for it, and most multiply-adds
-# of such code: 1 KB of instructions. Of longer code LLVM moves loads so far ahead that it runs out
+# of such code: 2 KB of instructions. Of longer code LLVM moves loads so far ahead that it runs out
 # of registers.
 LEAST_ALIKE = 3
-MOST_WRITTEN_OUT = 64
+MOST_WRITTEN_OUT = 128
 
 
 def fits(packed: PackedMatrix) -> bool:
@@ -71,8 +74,9 @@ def tall_panels(packed: PackedMatrix, lanes: int) -> list[tuple[Panel, np.ndarra
         ]
         first, rows = parts[0], sum(p.rows for p in parts)
         weights = _filled(np.concatenate(stored, axis=1)[:, :rows])
-        for row in range(0, rows, HIGHEST):
-            own = min(HIGHEST, rows - row)
+        most = even_part(rows, HIGHEST, lanes)
+        for row in range(0, rows, most):
+            own = min(most, rows - row)
             height = own + -own % lanes
             values = np.pad(weights[:, row : row + own], ((0, 0), (0, height - own)))
             place = {"row_start": first.row_start + row, "columns": len(values)}

@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
-from rtmobile_iree.passes.kernels.gates import constant_gates, is_compact, live_gates
+from rtmobile_iree.passes.kernels.expand import plan_expansion, stored_places
+from rtmobile_iree.passes.kernels.gates import (
+    constant_gates,
+    in_blocks,
+    is_compact,
+    live_gates,
+)
 from rtmobile_iree.passes.kernels.plan import TABLE_FIELDS, ConstantPool, plan_matrix
 
-from rtmobile_iree.bspc import Group, pack
+from rtmobile_iree.bspc import Group, convert, pack
 from rtmobile_iree.errors import TargetError
 from rtmobile_iree.schedule import Schedule
 
@@ -105,6 +111,51 @@ def test_live_gates_are_stored_rows_and_what_depends_on_them():
     assert live.positions.tolist() == [0, 1, -1, -1, -1, 2, -1, -1, -1, 3, -1, 4]
 
 
+def striped(hidden, stripe, share, seed):
+    """[3 hidden, hidden] in f16: a column pattern for each `stripe` rows, a share of the rows."""
+    rng = np.random.default_rng(seed)
+    rows = np.arange(3 * hidden)
+    weight = np.zeros((3 * hidden, hidden), np.float32)
+    weight[rows, rows // stripe] = weight[rows, hidden - 1] = 1
+    weight[rng.random(rows.size) >= share] = 0
+    return convert(pack(weight), "f16")
+
+
+@pytest.mark.parametrize("stripes", [(48, 48), (16, 40), (96, 24)])
+def test_live_gates_in_blocks_are_read_where_their_sums_stand(stripes):
+    """Panels are filled up to eight rows, so that sums of neighbouring stripes are none."""
+    pool, hidden = ConstantPool("f16"), 64
+    weights = [striped(hidden, stripe, 0.4, seed) for seed, stripe in enumerate(stripes)]
+    tight = live_gates(*weights, np.ones(3 * hidden, np.float32))
+    runs = [stored_places(pool, each, 8)[0] for each in weights]
+    live = in_blocks(tight, runs, 8)
+    assert in_blocks(tight, [], 8).starts != live.starts
+    assert all(start % 8 == 0 for start in live.starts)
+    gate_of = np.searchsorted(live.starts, live.positions, side="right") - 1
+    for gate, units in enumerate((live.r, live.z, live.n)):
+        own = live.positions[gate * hidden + units]
+        assert (np.diff(own) > 0).all()
+        assert (gate_of[gate * hidden + units] == gate).all()
+    # what the kernel reads by blocks: sums of live gates, r of n, z and n of units
+    kept, zeros = live.positions >= 0, np.zeros(live.starts[-1], np.float32)
+    for run in runs:
+        places = np.full(live.starts[-1], -1)
+        places[live.positions[kept]] = run[kept]
+        assert plan_expansion(pool, places, zeros, 8) is not None
+    r, z, n = live.gate_places()
+    r_of_n = np.full(live.starts[3] - live.starts[2], -1)
+    r_of_n[n[live.n]] = r[live.n]
+    for places in (r_of_n, z, n):
+        assert plan_expansion(pool, places, zeros[: places.size], 8) is not None
+
+
+def test_stripes_that_cut_a_block_of_units_have_no_blocks_of_sums():
+    pool, weight = ConstantPool("f16"), striped(64, 20, 1.0, 0)
+    live = live_gates(weight, weight, np.zeros(192, np.float32))
+    assert in_blocks(live, [stored_places(pool, weight, 8)[0]], 8) is None
+    assert in_blocks(live, [], 8) is not None
+
+
 def test_constant_gates_are_functions_of_the_biases():
     rng = np.random.default_rng(0)
     b_ih, b_hh = rng.standard_normal((2, 12)).astype(np.float32)
@@ -133,3 +184,11 @@ def test_a_schedule_that_is_no_power_of_two_is_refused(field):
 def test_a_schedule_needs_a_step():
     with pytest.raises(TargetError, match="time_chunk = 0"):
         Schedule(4, time_chunk=0)
+
+
+@pytest.mark.parametrize(
+    ("height", "vectors", "expected"),
+    [(64, 1, 64), (64, 4, 32), (72, 4, 24), (128, 2, 64), (56, 4, 32), (4, 4, 4), (8, 32, 8)],
+)
+def test_rows_of_a_panel_are_summed_in_even_parts(height, vectors, expected):
+    assert Schedule(8, accumulators=16).row_block(height, vectors) == expected
