@@ -38,8 +38,8 @@ class LowerVulkanPass:
 
     Attributes:
         kernel, threads, step_threads, units, unroll, quads, vector_tile, registers,
-        resident_threads, step_unroll, step_quads, word_bits, time_chunk, scan_weights: see
-            `GpuSchedule`.
+        resident_threads, step_unroll, step_quads, word_bits, step_blocks, time_chunk,
+        scan_weights: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -60,6 +60,7 @@ class LowerVulkanPass:
     step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
+    step_blocks: bool = False
     time_chunk: int = 1
     scan_weights: int = 0
     workgroup_threads: int = 256
@@ -82,6 +83,7 @@ class LowerVulkanPass:
             self.step_unroll,
             self.step_quads,
             self.word_bits,
+            self.step_blocks,
             self.time_chunk,
             self.scan_weights,
         )

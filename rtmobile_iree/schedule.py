@@ -201,6 +201,8 @@ class GpuSchedule:
         step_unroll, step_quads: `unroll` and `quads` of a step's kernels.
         word_bits: a step's kernels load weights as four words of at most so many bits, 32 or 64; 0:
             four weights at once.
+        step_blocks: whether threads of a step's kernel sum four rows, eight columns a turn, see
+            `passes/vulkan/blocks.py`; `step_unroll`, `step_quads` and `word_bits` say nothing then.
         time_chunk: most steps whose inputs a step's kernel projects at once.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
     """
@@ -217,6 +219,7 @@ class GpuSchedule:
     step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
+    step_blocks: bool = False
     time_chunk: int = 1
     scan_weights: int = 0
 

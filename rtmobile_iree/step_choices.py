@@ -13,6 +13,7 @@ class StepChoices:
     step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
+    step_blocks: bool = False
     time_chunk: int = 1
     scan_weights: int = 0
 
@@ -32,7 +33,8 @@ LAVAPIPE = StepChoices(
 # rows fill whole waves (512 of a GRU, three waves); the persistent kernel that reads weights from
 # memory for small stacks alone.
 ADRENO = StepChoices(
-    step_threads=256, step_unroll=8, step_quads=2, word_bits=32, time_chunk=5, scan_weights=100_000
+    step_threads=256, step_unroll=8, step_quads=2, word_bits=32, step_blocks=True, time_chunk=5,
+    scan_weights=100_000,
 )
 CHOICES = {"lavapipe": LAVAPIPE, "adreno-640": ADRENO, "adreno-7xx": ADRENO}
 

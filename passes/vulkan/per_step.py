@@ -23,9 +23,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from rtmobile_iree.passes.kernels.emit import compare
+from rtmobile_iree.passes.vulkan.block_sums import block_sums, zero_rows
+from rtmobile_iree.passes.vulkan.blocks import BlockConstants, Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LaneConstants
 from rtmobile_iree.passes.vulkan.products import (
+    LaneSums,
     Place,
     Write,
     as_index,
@@ -33,7 +35,7 @@ from rtmobile_iree.passes.vulkan.products import (
     write_lane,
     write_quads,
 )
-from rtmobile_iree.passes.vulkan.step_plan import ENTRIES, StepPlan
+from rtmobile_iree.passes.vulkan.step_plan import StepPlan
 from rtmobile_iree.passes.vulkan.step_state import (
     Output,
     StepBuffers,
@@ -47,6 +49,9 @@ from rtmobile_iree.passes.vulkan.step_units import StepUnits, Sums
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
+# first one, how many (index values)
+Range = Sequence[ir.Value]
+
 
 @dataclass(frozen=True)
 class StepKernel:
@@ -54,7 +59,7 @@ class StepKernel:
 
     emit: ThreadEmitter
     plan: StepPlan
-    constants: LaneConstants
+    constants: Constants
     buffers: StepBuffers
     steps: ir.Value
     number: ir.Value
@@ -64,17 +69,19 @@ class StepKernel:
         e, plan = self.emit, self.plan
         own = turn(e, plan, self.steps, self.number)
         group = e.workgroup(0)
-        at = e.mul(e.add(e.mul(own.layer, plan.groups), group), ENTRIES)
-        lanes, others = (self._entry(e.add(at, plan.table + i)) for i in range(ENTRIES))
-        row, below, biases, _ = others
+        at = e.mul(e.add(e.mul(own.layer, plan.groups), group), plan.entries)
+        lanes, (row, below, biases, _), *zeros = (
+            self._entry(e.add(at, plan.table + i)) for i in range(plan.entries)
+        )
+        ih, hh = ([entry[i : i + 2] for entry in (lanes, *zeros)] for i in (0, 2))
         length = 4 if plan.by_four else 1
         shared = e.shared(2 * plan.sums // length, length)
         step = arith.remui(own.t, own.chunk)
         starts = compare("eq", step, e.index(0))
         sums = Sums(e, plan, shared, self.buffers.projected, self._first(own, group), biases, step)
-        self._project(own, lanes[:2], below, sums, arith.andi(own.is_on, starts))
+        self._project(own, ih, below, sums, arith.andi(own.is_on, starts))
         h: Place = (self.buffers.vectors, place_of_h(e, plan, row, own, own.old))
-        self._multiply(own.is_on, lanes[2:], [h], [sums.put_recurrent])
+        self._multiply(own.is_on, hh, [h], [sums.put_recurrent])
         e.barrier()
         output = Output(e, plan, self.buffers, own, row)
         cells = place_of(e, plan, row, own, plan.stack.hidden)
@@ -92,7 +99,7 @@ class StepKernel:
         return e.mul(e.add(e.mul(entry, plan.groups), group), plan.sums)
 
     def _project(
-        self, own: Turn, lanes: Sequence[ir.Value], below: ir.Value, sums: Sums, starts: ir.Value
+        self, own: Turn, lanes: Sequence[Range], below: ir.Value, sums: Sums, starts: ir.Value
     ) -> None:
         """The inputs of the chunk's steps: all at once, but one alone."""
         e, chunk = self.emit, self.plan.chunk
@@ -118,7 +125,7 @@ class StepKernel:
     def _multiply(
         self,
         condition: ir.Value,
-        lanes: Sequence[ir.Value],
+        lanes: Sequence[Range],
         vectors: list[Place],
         puts: Sequence[Write],
         biases: Callable[[ir.Value], ir.Value] | None = None,
@@ -126,15 +133,14 @@ class StepKernel:
         """Products of a matrix with some vectors, plus biases.
 
         Args:
-            lanes: the first one, how many.
+            lanes: the first one, how many; the same of sums without weights, where listed.
             puts: where each vector's sums go.
             biases: vector<4xf32> of the rows of vector<4xi32>.
         """
-        e, (first, count) = self.emit, lanes
+        e, ((first, count), *zeros) = self.emit, lanes
         write = write_quads if self.plan.by_four else write_lane
 
-        def one(i: ir.Value) -> None:
-            totals, rows = lane_sums(e, self.constants, e.add(first, i), vectors)
+        def put_all(totals: list[list[ir.Value]], rows: list[ir.Value]) -> None:
             starts = [biases(row) for row in rows] if biases else []
             for sums, put in zip(totals, puts, strict=True):
                 total = (
@@ -144,4 +150,20 @@ class StepKernel:
                 )
                 write(e, self.constants, total, rows, put)
 
-        e.for_own(arith.select(condition, count, e.index(0)), one)
+        def nothing(i: ir.Value) -> None:
+            assert isinstance(self.constants, BlockConstants)
+            rows = zero_rows(e, self.constants, e.add(zeros[0][0], i))
+            put_all([[e.zero4() for _ in rows] for _ in vectors], rows)
+
+        own = e.index(0)
+        e.for_own(
+            arith.select(condition, count, own),
+            lambda i: put_all(*self._sums(e.add(first, i), vectors)),
+        )
+        if zeros:
+            e.for_own(arith.select(condition, zeros[0][1], own), nothing)
+
+    def _sums(self, lane: ir.Value, vectors: list[Place]) -> LaneSums:
+        if isinstance(self.constants, BlockConstants):
+            return block_sums(self.emit, self.constants, lane, vectors)
+        return lane_sums(self.emit, self.constants, lane, vectors)

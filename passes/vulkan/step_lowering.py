@@ -9,6 +9,7 @@ from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, 
 from rtmobile_iree.passes.packed_ops import replace_chain
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
@@ -46,19 +47,18 @@ class StepLowering:
         """Replaces the stack's ops."""
         stack, schedule = self.stack, self.schedule
         quads = fitting_quads(stack.matrices, schedule.step_quads)
-        words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
-        pool = LanePool(stack.values, quads, word_bits=words)
-        rows = pool.quads * ROWS * schedule.step_threads
+        rows = quads * ROWS * schedule.step_threads
         units = schedule.units or filling_units(stack, rows, self.shared_bytes)
+        pool = self._pool(quads, stack.cell.blocks * min(units, stack.hidden))
         plan = plan_steps(pool, stack, units, schedule.time_chunk, self.shared_bytes)
         constants, others = pool_buffers(pool), None
         if plan.by_four:
             constants = constants.with_biases_by_four()
         self._define_step(plan, constants)
         if stack.projected:
-            pool = LanePool(stack.values, quads, word_bits=words)
-            project = plan_project(pool, stack.layers)
-            others = pool_buffers(pool)
+            lanes = self._lane_pool(quads)
+            project = plan_project(lanes, stack.layers)
+            others = pool_buffers(lanes)
             self._define_project(plan, project, others)
         with ir.InsertionPoint(stack.chain[-1]):
             fixed = constants.values()
@@ -74,6 +74,18 @@ class StepLowering:
 
             results = emit_loop(stack, sizes(plan), self.longest_run, call)
         replace_chain(stack.chain, results)
+
+    def _pool(self, quads: int, sums: int) -> Pool:
+        stack = self.stack
+        fits = quads <= MOST_QUADS and fits_blocks(stack.matrices, sums)
+        if self.schedule.step_blocks and fits:
+            return BlockPool(stack.values, quads)
+        return self._lane_pool(quads)
+
+    def _lane_pool(self, quads: int) -> LanePool:
+        values = self.stack.values
+        words = fitting_words(values, quads * ROWS, self.schedule.word_bits)
+        return LanePool(values, quads, word_bits=words)
 
     def _call(
         self,

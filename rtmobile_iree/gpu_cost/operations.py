@@ -31,7 +31,7 @@ INTEGERS: dict[str, Compute] = {
     "arith.andi": np.bitwise_and,
     "arith.ori": np.bitwise_or,
     "arith.xori": np.bitwise_xor,
-    "arith.shli": lambda a, b: a << b,
+    "arith.shli": lambda a, b: ((a << b) + 2**31) % 2**32 - 2**31,
     "arith.shrui": lambda a, b: (a & 0xFFFFFFFF) >> b,
     "arith.shrsi": lambda a, b: a >> b,
     "arith.extui": lambda a: a,

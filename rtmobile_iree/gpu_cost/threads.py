@@ -106,6 +106,8 @@ class Threads:
         operands = [self.values[number] for number in each.operands]
         if each.name == "vector.extract":
             return _lane(operands[0], each.op)
+        if each.name == "vector.from_elements":
+            return tuple(operands) if each.kinds[0].is_integer else None
         if each.name == "arith.cmpi":
             compute = PREDICATES[ir.IntegerAttr(each.op.attributes["predicate"]).value]
             return compute(*operands) if _all_known(operands) else None

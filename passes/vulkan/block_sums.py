@@ -1,0 +1,93 @@
+"""What a thread does with a lane of rows, eight columns at a time (see `blocks`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rtmobile_iree.passes.kernels.emit import compare
+from rtmobile_iree.passes.vulkan.blocks import (
+    COLUMNS,
+    HALF_BITS,
+    PLACE_BITS,
+    WORD_BITS,
+    ZEROS,
+    BlockConstants,
+)
+from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.lanes import PADDING
+from rtmobile_iree.passes.vulkan.products import LaneSums, Place, as_index, scaled
+from rtmobile_iree.passes.vulkan.values import ROWS, wide_all
+from torch_mlir import ir
+from torch_mlir.dialects import arith, memref, vector
+
+from rtmobile_iree.values import LARGEST
+
+
+def block_sums(
+    e: ThreadEmitter, constants: BlockConstants, lane: ir.Value, vectors: list[Place]
+) -> LaneSums:
+    """As `products.lane_sums`."""
+    table, kind, quads = constants.table, constants.kind, constants.quads
+    at, count = e.mul(lane, constants.entries_a_lane), quads * len(vectors)
+    own, *places = e.lanes(memref.load(table, [at]))
+    panel, number = (as_index(_bits(e, [own], first, HALF_BITS)) for first in (0, HALF_BITS))
+    entry = e.lanes(memref.load(table, [e.add(panel, constants.panels)]))
+    index, groups, weight, lanes = (as_index(each) for each in entry)
+
+    def turn(_: ir.Value, index: ir.Value, at: ir.Value, *totals: ir.Value) -> list[ir.Value]:
+        halves = [memref.load(constants.index, [e.add(index, i)]) for i in range(2)]
+        columns = [as_index(each) for half in halves for each in e.lanes(half)]
+        weights, found = [], list(totals)
+        for _ in range(constants.loads):
+            weights += wide_all(e, kind, memref.load(constants.weights, [at]), WORD_BITS)
+            at = e.add(at, lanes)
+        for i, column in enumerate(columns):
+            inputs = [e.load(x, e.add(start, column)) for x, start in vectors]
+            fours = weights[i * quads : (i + 1) * quads]
+            pairs = [(four, x) for x in map(e.broadcast4, inputs) for four in fours]
+            sums = [e.fma(*pair, total) for pair, total in zip(pairs, found[:count], strict=True)]
+            rest = zip(inputs, found[count:], strict=False)
+            found = sums + [arith.addf(*pair) for pair in rest]
+        return [e.add(index, COLUMNS // ROWS), at, *found]
+
+    totals = [e.zero4() for _ in range(count)]
+    if kind in LARGEST:
+        totals += [e.scalar(0.0) for _ in vectors]
+    _, _, *totals = e.loop(0, groups, 1, [index, e.add(weight, number), *totals], turn)
+    if kind in LARGEST:
+        scales = [memref.load(table, [e.add(at, 1 + quad)]) for quad in range(quads)]
+        totals = scaled(e, kind, scales, totals[:count], totals[count:])
+    sums = [totals[i : i + quads] for i in range(0, count, quads)]
+    return sums, _rows(e, constants, places, PLACE_BITS, quads)
+
+
+def zero_rows(e: ThreadEmitter, constants: BlockConstants, entry: ir.Value) -> list[ir.Value]:
+    """Where eight sums without weights go, two vector<4xi32>; `entry`: among the zeros."""
+    words = e.lanes(memref.load(constants.table, [e.add(entry, constants.zeros)]))
+    return _rows(e, constants, words, HALF_BITS, ZEROS // ROWS)
+
+
+def _rows(
+    e: ThreadEmitter, constants: BlockConstants, words: Sequence[ir.Value], bits: int, quads: int
+) -> list[ir.Value]:
+    """vector<4xi32> of places of so many bits; PADDING for all ones."""
+    ones, padding = (e.integer_splat(number, 1) for number in ((1 << bits) - 1, PADDING))
+    found = [_bits(e, words, i * bits, bits) for i in range(quads * ROWS)]
+    if constants.padded:
+        found = [arith.select(compare("eq", each, ones), padding, each) for each in found]
+    return [
+        vector.from_elements(e.integers(ROWS), found[i : i + ROWS])
+        for i in range(0, len(found), ROWS)
+    ]
+
+
+def _bits(e: ThreadEmitter, words: Sequence[ir.Value], first: int, count: int) -> ir.Value:
+    """So many bits of words on end, the lowest first."""
+    number, shift = divmod(first, WORD_BITS)
+    value = arith.shrui(words[number], e.integer_splat(shift, 1)) if shift else words[number]
+    if shift + count == WORD_BITS:
+        return value
+    if shift + count > WORD_BITS:
+        above = arith.shli(words[number + 1], e.integer_splat(WORD_BITS - shift, 1))
+        value = arith.ori(value, above)
+    return arith.andi(value, e.integer_splat((1 << count) - 1, 1))
