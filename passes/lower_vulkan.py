@@ -39,7 +39,7 @@ class LowerVulkanPass:
     Attributes:
         kernel, threads, step_threads, units, unroll, quads, vector_tile, registers,
         resident_threads, step_unroll, step_quads, word_bits, step_blocks, time_chunk,
-        scan_weights: see `GpuSchedule`.
+        chunk_bytes, scan_weights: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -62,6 +62,7 @@ class LowerVulkanPass:
     word_bits: int = 0
     step_blocks: bool = False
     time_chunk: int = 1
+    chunk_bytes: int = 0
     scan_weights: int = 0
     workgroup_threads: int = 256
     shared_bytes: int = 32768
@@ -85,6 +86,7 @@ class LowerVulkanPass:
             self.word_bits,
             self.step_blocks,
             self.time_chunk,
+            self.chunk_bytes,
             self.scan_weights,
         )
         schedule.check_threads(self.workgroup_threads)

@@ -204,6 +204,7 @@ class GpuSchedule:
         step_blocks: whether threads of a step's kernel sum four rows, eight columns a turn, see
             `passes/vulkan/blocks.py`; `step_unroll`, `step_quads` and `word_bits` say nothing then.
         time_chunk: most steps whose inputs a step's kernel projects at once.
+        chunk_bytes: where a layer's W_ih takes more, twice as many; 0: never.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
     """
 
@@ -221,6 +222,7 @@ class GpuSchedule:
     word_bits: int = 0
     step_blocks: bool = False
     time_chunk: int = 1
+    chunk_bytes: int = 0
     scan_weights: int = 0
 
     def __post_init__(self) -> None:

@@ -50,7 +50,7 @@ class StepLowering:
         rows = quads * ROWS * schedule.step_threads
         units = schedule.units or filling_units(stack, rows, self.shared_bytes)
         pool = self._pool(quads, stack.cell.blocks * min(units, stack.hidden))
-        plan = plan_steps(pool, stack, units, schedule.time_chunk, self.shared_bytes)
+        plan = plan_steps(pool, stack, units, schedule, self.shared_bytes)
         constants, others = pool_buffers(pool), None
         if plan.by_four:
             constants = constants.with_biases_by_four()
@@ -101,8 +101,7 @@ class StepLowering:
 
     def _define_step(self, plan: StepPlan, constants: PoolBuffers) -> None:
         stack = self.stack
-        work = max(plan.lanes, plan.units)
-        e = self._emitter(work)
+        e = self._emitter(plan.work)
         bindings = [*constants.bindings(), *self._changed(plan)]
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:

@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from rtmobile_iree.passes.kernels.cells import Layer
-from rtmobile_iree.passes.vulkan.blocks import Pool
+from rtmobile_iree.passes.vulkan.blocks import BlockPool, Pool
 from rtmobile_iree.passes.vulkan.lanes import Entry
 from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.sum_layout import WAVE
 from rtmobile_iree.passes.vulkan.values import ROWS
 
 from rtmobile_iree.errors import TargetError
+from rtmobile_iree.schedule import GpuSchedule
 
 F32_BYTES = 4
 LEAST_UNITS = 64
@@ -29,6 +31,9 @@ class StepPlan:
         entries: how many these are, 2 or 3.
         lanes: most of a group and matrix.
         chunk: K, most steps whose inputs are projected at once.
+        share: how many of them the same threads project.
+        apart: from the first thread that multiplies W_hh to those of the first share, from these to
+            the next share's; 0: all threads do all.
         by_four: whether four units' sums lie side by side, and go in and out at once.
     """
 
@@ -39,12 +44,25 @@ class StepPlan:
     entries: int
     lanes: int
     chunk: int
+    share: int
+    apart: int
     by_four: bool
 
     @property
     def sums(self) -> int:
         """f32 sums of a group and one matrix."""
         return self.stack.cell.blocks * self.units
+
+    @property
+    def shares(self) -> list[range]:
+        """The steps of a chunk, by the threads that project them."""
+        starts = range(0, self.chunk, self.share)
+        return [range(start, min(start + self.share, self.chunk)) for start in starts]
+
+    @property
+    def work(self) -> int:
+        """Threads that a workgroup has something to do for."""
+        return max(self.lanes + len(self.shares) * self.apart, self.units)
 
     @property
     def slots(self) -> int:
@@ -87,12 +105,14 @@ def sizes(plan: StepPlan) -> StepSizes:
     )
 
 
-def plan_steps(pool: Pool, stack: Stack, units: int, chunk: int, shared_bytes: int) -> StepPlan:
+def plan_steps(
+    pool: Pool, stack: Stack, units: int, schedule: GpuSchedule, shared_bytes: int
+) -> StepPlan:
     """Lays out a stack.
 
     Args:
         units: most of a group.
-        chunk: most steps whose inputs are projected at once.
+        schedule: for the steps whose inputs are projected at once.
         shared_bytes: of a workgroup.
 
     Raises:
@@ -115,7 +135,13 @@ def plan_steps(pool: Pool, stack: Stack, units: int, chunk: int, shared_bytes: i
         )
     by_four = pool.aligned and units % ROWS == 0 and stack.hidden % ROWS == 0
     table = pool.add_entries(entries)
-    return StepPlan(stack, units, groups, table, size, most, chunk, by_four)
+    share = schedule.time_chunk
+    largest = max(layer.w_ih.values.nbytes for layer in stack.layers)
+    chunk = share * (2 if 0 < schedule.chunk_bytes < largest else 1)
+    apart = -(-most // WAVE) * WAVE if isinstance(pool, BlockPool) else 0
+    return StepPlan(
+        stack, units, groups, table, size, most, chunk, share if apart else chunk, apart, by_four
+    )
 
 
 def filling_units(stack: Stack, rows: int, shared_bytes: int) -> int:
