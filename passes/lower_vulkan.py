@@ -39,7 +39,7 @@ class LowerVulkanPass:
     Attributes:
         kernel, threads, step_threads, units, unroll, quads, vector_tile, registers,
         resident_threads, step_unroll, step_quads, word_bits, step_blocks, time_chunk,
-        chunk_bytes, scan_weights: see `GpuSchedule`.
+        chunk_bytes, scan_weights, is_half: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -64,6 +64,7 @@ class LowerVulkanPass:
     time_chunk: int = 1
     chunk_bytes: int = 0
     scan_weights: int = 0
+    is_half: bool = False
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -88,6 +89,7 @@ class LowerVulkanPass:
             self.time_chunk,
             self.chunk_bytes,
             self.scan_weights,
+            self.is_half,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

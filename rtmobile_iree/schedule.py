@@ -205,6 +205,8 @@ class GpuSchedule:
             `passes/vulkan/blocks.py`; `step_unroll`, `step_quads` and `word_bits` say nothing then.
         time_chunk: most steps whose inputs a step's kernel projects at once.
         chunk_bytes: where a layer's W_ih takes more, twice as many; 0: never.
+        is_half: whether products of recurrent layers are f16, in a step's kernels, which are chosen
+            then.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
     """
 
@@ -224,6 +226,7 @@ class GpuSchedule:
     time_chunk: int = 1
     chunk_bytes: int = 0
     scan_weights: int = 0
+    is_half: bool = False
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)

@@ -14,6 +14,7 @@ from rtmobile_iree.passes.vulkan.blocks import (
     BlockConstants,
 )
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.halves import add_halves
 from rtmobile_iree.passes.vulkan.lanes import PADDING
 from rtmobile_iree.passes.vulkan.products import LaneSums, Place, as_index, scaled
 from rtmobile_iree.passes.vulkan.values import ROWS, wide_all
@@ -35,30 +36,57 @@ def block_sums(
     index, groups, weight, lanes = (as_index(each) for each in entry)
 
     def turn(_: ir.Value, index: ir.Value, at: ir.Value, *totals: ir.Value) -> list[ir.Value]:
-        halves = [memref.load(constants.index, [e.add(index, i)]) for i in range(2)]
-        columns = [as_index(each) for half in halves for each in e.lanes(half)]
-        weights, found = [], list(totals)
+        parts = [memref.load(constants.index, [e.add(index, i)]) for i in range(2)]
+        columns = [as_index(each) for part in parts for each in e.lanes(part)]
+        stored = []
         for _ in range(constants.loads):
-            weights += wide_all(e, kind, memref.load(constants.weights, [at]), WORD_BITS)
+            stored.append(memref.load(constants.weights, [at]))
             at = e.add(at, lanes)
-        for i, column in enumerate(columns):
-            inputs = [e.load(x, e.add(start, column)) for x, start in vectors]
-            fours = weights[i * quads : (i + 1) * quads]
-            pairs = [(four, x) for x in map(e.broadcast4, inputs) for four in fours]
-            sums = [e.fma(*pair, total) for pair, total in zip(pairs, found[:count], strict=True)]
-            rest = zip(inputs, found[count:], strict=False)
-            found = sums + [arith.addf(*pair) for pair in rest]
+        inputs = [[e.load(x, e.add(start, column)) for x, start in vectors] for column in columns]
+        if constants.is_half:
+            words = [word for each in stored for word in e.lanes(each)]
+            found = add_halves(e, kind, words, inputs, totals)
+        else:
+            found = _add_wide(e, constants, stored, inputs, totals)
         return [e.add(index, COLUMNS // ROWS), at, *found]
 
     totals = [e.zero4() for _ in range(count)]
-    if kind in LARGEST:
+    if kind in LARGEST and not constants.is_half:
         totals += [e.scalar(0.0) for _ in vectors]
     _, _, *totals = e.loop(0, groups, 1, [index, e.add(weight, number), *totals], turn)
     if kind in LARGEST:
         scales = [memref.load(table, [e.add(at, 1 + quad)]) for quad in range(quads)]
-        totals = scaled(e, kind, scales, totals[:count], totals[count:])
+        if constants.is_half:
+            own = [arith.bitcast(e.vector_type(ROWS), each) for each in scales]
+            totals = [arith.mulf(total, own[i % quads]) for i, total in enumerate(totals)]
+        else:
+            totals = scaled(e, kind, scales, totals[:count], totals[count:])
     sums = [totals[i : i + quads] for i in range(0, count, quads)]
     return sums, _rows(e, constants, places, PLACE_BITS, quads)
+
+
+def _add_wide(
+    e: ThreadEmitter,
+    constants: BlockConstants,
+    stored: Sequence[ir.Value],
+    inputs: Sequence[Sequence[ir.Value]],
+    totals: Sequence[ir.Value],
+) -> list[ir.Value]:
+    """The totals and the products of some columns in f32; of i8 and i4 the sums of inputs follow.
+
+    Args:
+        inputs: a column each, of all vectors.
+    """
+    kind, quads, found = constants.kind, constants.quads, list(totals)
+    count = quads * len(inputs[0])
+    weights = [four for each in stored for four in wide_all(e, kind, each, WORD_BITS)]
+    for number, column in enumerate(inputs):
+        fours = weights[number * quads : (number + 1) * quads]
+        pairs = [(four, x) for x in map(e.broadcast4, column) for four in fours]
+        sums = [e.fma(*pair, total) for pair, total in zip(pairs, found[:count], strict=True)]
+        rest = zip(column, found[count:], strict=False)
+        found = sums + [arith.addf(*pair) for pair in rest]
+    return found
 
 
 def zero_rows(e: ThreadEmitter, constants: BlockConstants, entry: ir.Value) -> list[ir.Value]:

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 import numpy as np
+from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.lanes import (
     PADDING,
     Entry,
@@ -29,7 +30,12 @@ from rtmobile_iree.passes.vulkan.lanes import (
     LanePool,
     Lanes,
 )
-from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, stored_vectors
+from rtmobile_iree.passes.vulkan.values import (
+    ROWS,
+    integer_biases,
+    integer_powers,
+    stored_vectors,
+)
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panel_values, panels
@@ -49,6 +55,7 @@ class BlockConstants:
     kind: str
     quads: int
     padded: bool
+    is_half: bool
     weights: ir.Value
     index: ir.Value
     table: ir.Value
@@ -78,6 +85,7 @@ class BlockPool:
     Attributes:
         kind: the type of all values.
         quads: a lane has four times as many rows.
+        is_half: whether products are f16, see `halves`.
         padded: whether some lanes have fewer, or some entries of zeros.
     """
 
@@ -85,6 +93,7 @@ class BlockPool:
 
     kind: str
     quads: int
+    is_half: bool = False
     padded: bool = False
     _weights: list[np.ndarray] = field(default_factory=list)
     _index: dict[bytes, int] = field(default_factory=dict)
@@ -153,7 +162,9 @@ class BlockPool:
         """The same inside a kernel."""
         panels = len(self._lanes) + len(self._others)
         zeros = panels + len(self._panels)
-        return BlockConstants(self.kind, self.quads, self.padded, *buffers, panels, zeros)
+        return BlockConstants(
+            self.kind, self.quads, self.padded, self.is_half, *buffers, panels, zeros
+        )
 
     def _add_columns(self, packed: PackedMatrix, panel: Panel) -> int:
         """A panel's columns, once for all that have the same; returns their first element."""
@@ -189,8 +200,7 @@ class BlockPool:
         groups = self._add_weights(values.reshape(-1, size, lanes).transpose(0, 2, 1))
         self._panels.append((first, groups, self._elements, lanes))
         self._elements += groups * lanes * loads_a_turn(self.kind, self.quads)
-        powers = integer_powers(self.kind, size) if self.kind in LARGEST else 1
-        scales = np.pad(scales, (0, missing)).reshape(size, -1).T / powers
+        scales = np.pad(scales, (0, missing)).reshape(size, -1).T / self._powers(size)
         bits = np.ascontiguousarray(scales, np.float32)
         for lane, (own_places, own_bits) in enumerate(zip(places, bits.view(np.int32), strict=True)):
             self._lanes.append(_lane_entry(number, lane, own_places))
@@ -203,10 +213,21 @@ class BlockPool:
         values = np.pad(values, ((0, -len(values) % COLUMNS), (0, 0), (0, 0)))
         groups, lanes = len(values) // COLUMNS, values.shape[1]
         by_lane = values.reshape(groups, COLUMNS, lanes, -1).transpose(0, 2, 1, 3)
-        words = stored_vectors(self.kind, by_lane.reshape(-1, values.shape[2]), WORD_BITS)
+        rows = by_lane.reshape(-1, values.shape[2])
+        if self.is_half and self.kind in LARGEST:  # `stored_vectors` has a bias for others alone
+            size = values.shape[2]
+            own = halves.bias(self.kind) - integer_biases(self.kind, size) / integer_powers(self.kind, size)
+            rows = rows.astype(np.int16) + own.astype(np.int16)
+        words = stored_vectors(self.kind, rows, WORD_BITS)
         elements = words.reshape(groups, lanes, loads_a_turn(self.kind, self.quads), ROWS)
         self._weights.append(elements.transpose(0, 2, 1, 3).reshape(-1, ROWS))
         return groups
+
+    def _powers(self, rows: int) -> np.ndarray:
+        """[rows] what integers are multiplied by as kernels take them out of a word."""
+        if self.kind not in LARGEST:
+            return np.ones(rows)
+        return (halves.powers if self.is_half else integer_powers)(self.kind, rows)
 
     def _add_zeros(self, positions: np.ndarray) -> None:
         """Sums without weights."""

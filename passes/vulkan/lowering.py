@@ -64,6 +64,9 @@ class Lowering:
                 kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
+        if self.schedule.is_half:
+            self._steps(stack, name)
+            return
         if self.schedule.kernel != PER_STEP:
             resident = plan_resident(stack, self.schedule, self.shared_bytes)
             if resident:
@@ -81,15 +84,18 @@ class Lowering:
         if fits and self._may_scan(stack):
             self._persistent(stack, plan, pool, name)
         else:
-            StepLowering(
-                self.block,
-                self.schedule,
-                self.shared_bytes,
-                self._emitter(1),
-                stack,
-                name,
-                longest_run(self.stacks),
-            ).run()
+            self._steps(stack, name)
+
+    def _steps(self, stack: Stack, name: str) -> None:
+        StepLowering(
+            self.block,
+            self.schedule,
+            self.shared_bytes,
+            self._emitter(1),
+            stack,
+            name,
+            longest_run(self.stacks),
+        ).run()
 
     def _may_scan(self, stack: Stack) -> bool:
         """Whether a persistent kernel is asked for, or left to choose and reads few weights."""

@@ -9,7 +9,15 @@ from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, 
 from rtmobile_iree.passes.packed_ops import replace_chain
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
+from rtmobile_iree.passes.vulkan import halves
+from rtmobile_iree.passes.vulkan.blocks import (
+    HALF_BITS,
+    MOST_QUADS,
+    NO_PLACE,
+    BlockPool,
+    Pool,
+    fits_blocks,
+)
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
@@ -20,6 +28,7 @@ from rtmobile_iree.passes.vulkan.step_state import StepBuffers
 from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 from torch_mlir import ir
 
+from rtmobile_iree.errors import CompileError
 from rtmobile_iree.schedule import GpuSchedule
 
 
@@ -46,7 +55,8 @@ class StepLowering:
     def run(self) -> None:
         """Replaces the stack's ops."""
         stack, schedule = self.stack, self.schedule
-        quads = fitting_quads(stack.matrices, schedule.step_quads)
+        most = min(schedule.step_quads, MOST_QUADS) if schedule.is_half else schedule.step_quads
+        quads = fitting_quads(stack.matrices, most)
         rows = quads * ROWS * schedule.step_threads
         units = schedule.units or filling_units(stack, rows, self.shared_bytes)
         pool = self._pool(quads, stack.cell.blocks * min(units, stack.hidden))
@@ -78,9 +88,26 @@ class StepLowering:
     def _pool(self, quads: int, sums: int) -> Pool:
         stack = self.stack
         fits = quads <= MOST_QUADS and fits_blocks(stack.matrices, sums)
+        if self.schedule.is_half:
+            self._check_half(fits)
+            return BlockPool(stack.values, quads, is_half=True)
         if self.schedule.step_blocks and fits:
             return BlockPool(stack.values, quads)
         return self._lane_pool(quads)
+
+    def _check_half(self, fits: bool) -> None:
+        stack = self.stack
+        if stack.values not in halves.VALUES:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: values are {stack.values}; f16 activations take "
+                f"{', '.join(halves.VALUES)}: use one of these, or activations f32"
+            )
+        if not fits:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: f16 activations take layers of fewer than "
+                f"{1 << HALF_BITS:,} rows in all, a workgroup fewer than {NO_PLACE:,} sums and "
+                f"lanes of {MOST_QUADS * ROWS} rows; use activations f32"
+            )
 
     def _lane_pool(self, quads: int) -> LanePool:
         values = self.stack.values

@@ -96,6 +96,7 @@ def phase_ns(phase: Phase, run: KernelRun, model: Model) -> dict[str, float]:
     issued, work = phase.issued, phase.work
     seconds = (
         (issued["fma"] + issued["float"]) / model.fma_s
+        + (issued["half fma"] + issued["half"]) / model.half_s
         + issued["integer"] / model.integer_s
         + issued["product"] / model.product_s
         + issued["special"] / model.special_s
