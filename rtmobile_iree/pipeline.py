@@ -15,7 +15,7 @@ from rtmobile_iree.passes.lower import LowerPass
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.pack import PackPass
 from rtmobile_iree.passes.reorder import ReorderPass
-from rtmobile_iree.schedule import AUTO, PER_STEP, PERSISTENT, INTEGER_DOTS
+from rtmobile_iree.schedule import AUTO, INTEGER_DOTS, PER_STEP, PERSISTENT
 from rtmobile_iree.step_choices import step_choices
 from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 

@@ -34,8 +34,14 @@ LAVAPIPE = StepChoices(
 # rows fill whole waves (512 of a GRU, three waves); the persistent kernel that reads weights from
 # memory for small stacks alone.
 ADRENO = StepChoices(
-    step_threads=1024, step_unroll=8, step_quads=2, word_bits=32, step_blocks=True, time_chunk=5,
-    chunk_bytes=1 << 20, scan_weights=100_000,
+    step_threads=1024,
+    step_unroll=8,
+    step_quads=2,
+    word_bits=32,
+    step_blocks=True,
+    time_chunk=5,
+    chunk_bytes=1 << 20,
+    scan_weights=100_000,
 )
 CHOICES = {"lavapipe": LAVAPIPE, "adreno-640": ADRENO, "adreno-7xx": ADRENO}
 

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rtmobile_iree.passes.kernels.emit import compare
-from rtmobile_iree.passes.vulkan.blocks import (
-    COLUMNS,
-    HALF_BITS,
-    PLACE_BITS,
-    WORD_BITS,
-    ZEROS,
-    BlockConstants,
-)
+from rtmobile_iree.passes.vulkan.block_entries import HALF_BITS, PLACE_BITS, WORD_BITS, bits_of
+from rtmobile_iree.passes.vulkan.blocks import COLUMNS, ZEROS, BlockConstants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.halves import add_halves
 from rtmobile_iree.passes.vulkan.lanes import PADDING
@@ -31,7 +25,7 @@ def block_sums(
     table, kind, quads = constants.table, constants.kind, constants.quads
     at, count = e.mul(lane, constants.entries_a_lane), quads * len(vectors)
     own, *places = e.lanes(memref.load(table, [at]))
-    panel, number = (as_index(_bits(e, [own], first, HALF_BITS)) for first in (0, HALF_BITS))
+    panel, number = (as_index(bits_of(e, [own], first, HALF_BITS)) for first in (0, HALF_BITS))
     entry = e.lanes(memref.load(table, [e.add(panel, constants.panels)]))
     index, groups, weight, lanes = (as_index(each) for each in entry)
 
@@ -100,22 +94,10 @@ def _rows(
 ) -> list[ir.Value]:
     """vector<4xi32> of places of so many bits; PADDING for all ones."""
     ones, padding = (e.integer_splat(number, 1) for number in ((1 << bits) - 1, PADDING))
-    found = [_bits(e, words, i * bits, bits) for i in range(quads * ROWS)]
+    found = [bits_of(e, words, i * bits, bits) for i in range(quads * ROWS)]
     if constants.padded:
         found = [arith.select(compare("eq", each, ones), padding, each) for each in found]
     return [
         vector.from_elements(e.integers(ROWS), found[i : i + ROWS])
         for i in range(0, len(found), ROWS)
     ]
-
-
-def _bits(e: ThreadEmitter, words: Sequence[ir.Value], first: int, count: int) -> ir.Value:
-    """So many bits of words on end, the lowest first."""
-    number, shift = divmod(first, WORD_BITS)
-    value = arith.shrui(words[number], e.integer_splat(shift, 1)) if shift else words[number]
-    if shift + count == WORD_BITS:
-        return value
-    if shift + count > WORD_BITS:
-        above = arith.shli(words[number + 1], e.integer_splat(WORD_BITS - shift, 1))
-        value = arith.ori(value, above)
-    return arith.andi(value, e.integer_splat((1 << count) - 1, 1))

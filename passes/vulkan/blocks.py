@@ -8,8 +8,8 @@ panel, so that their sums are neighbours too. Constants of a kernel:
 - `weights` vector<4xi32>: a lane's weights, column by column, in words (see `values`);
 - `index` vector<4xi32>: kept columns, two elements for eight; a panel's last one again for columns
   that it lacks, whose weights are zeros;
-- `table` vector<4xi32>: for each lane its place (see `_lane_entry`) and, for i8 and i4, the bits of
-  the rows' f32 scales. Then what else a kernel looks up; an entry a panel: (first element of the
+- `table` vector<4xi32>: a lane's place (see `block_entries`) and, for i8 and i4, the bits of its
+  rows' f32 scales. Then what else a kernel looks up; an entry a panel: (first element of the
   index, groups of eight columns, first weights, lanes); and `zeros`: eight sums an entry that have
   no weights, as rows that are not stored need no lanes here;
 - `biases` f32.
@@ -19,10 +19,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import ClassVar
 
 import numpy as np
 from rtmobile_iree.passes.vulkan import halves
+from rtmobile_iree.passes.vulkan.block_entries import (
+    HALF_BITS,
+    NO_PLACE,
+    WORD_BITS,
+    lane_entry,
+    packed_places,
+)
 from rtmobile_iree.passes.vulkan.lanes import (
     PADDING,
     Entry,
@@ -43,8 +51,6 @@ from rtmobile_iree.values import LARGEST, VALUE_BITS
 
 COLUMNS = 8  # of a turn
 MOST_QUADS = 2
-WORD_BITS, HALF_BITS, PLACE_BITS = 32, 16, 12
-NO_PLACE = (1 << PLACE_BITS) - 1
 ZEROS = 8  # of an entry
 
 
@@ -123,12 +129,13 @@ class BlockPool:
             is_complete: rows that are not stored are listed as zeros.
         """
         found = []
-        all_panels = [(panel, self._add_columns(packed, panel)) for panel in panels(packed)]
+        groups = [list(each) for _, each in groupby(panels(packed), lambda panel: panel.group)]
+        firsts = [self._add_columns(packed, group[0]) for group in groups]
         absent = np.setdiff1d(np.arange(packed.shape[0]), packed.reorder)
         for part in range(count):
             start, zeros = self._count, len(self._zeros)
-            for panel, first in all_panels:
-                self._add_panel(packed, panel, first, positions, owners == part)
+            for group, first in zip(groups, firsts, strict=True):
+                self._add_group(packed, group, first, positions, owners == part)
             if is_complete:
                 self._add_zeros(np.sort(positions[absent[owners[absent] == part]]))
             own = (start, self._count - start, packed.shape[1])
@@ -162,9 +169,9 @@ class BlockPool:
         """The same inside a kernel."""
         panels = len(self._lanes) + len(self._others)
         zeros = panels + len(self._panels)
-        return BlockConstants(
-            self.kind, self.quads, self.padded, self.is_half, *buffers, panels, zeros
-        )
+        weights, index, table, biases = buffers
+        own = (self.kind, self.quads, self.padded, self.is_half)
+        return BlockConstants(*own, weights, index, table, biases, panels, zeros)
 
     def _add_columns(self, packed: PackedMatrix, panel: Panel) -> int:
         """A panel's columns, once for all that have the same; returns their first element."""
@@ -177,35 +184,36 @@ class BlockPool:
             self._columns += columns.size // ROWS
         return first
 
-    def _add_panel(
+    def _add_group(
         self,
         packed: PackedMatrix,
-        panel: Panel,
+        group: Sequence[Panel],
         first: int,
         positions: np.ndarray,
         is_own: np.ndarray,
     ) -> None:
-        """The rows of a panel that are `is_own` [M]; `first`: its first columns in the index."""
-        stored = slice(panel.row_start, panel.row_start + panel.rows)
-        rows = packed.reorder[stored]
+        """A panel of the rows of a group that are `is_own` [M]; `first`: its first columns."""
+        size, start = self.quads * ROWS, group[0].row_start
+        rows = packed.reorder[start : group[-1].row_start + group[-1].rows]
         own = np.flatnonzero(is_own[rows])
         if not own.size:
             return
-        size = self.quads * ROWS
         missing = -own.size % size
         places = self._padded(positions[rows[own]], missing).reshape(size, -1).T
-        values = np.pad(panel_values(packed, panel)[:, own], ((0, 0), (0, missing)))
-        scales = packed.scales[stored][own] if packed.scales.size else np.ones(own.size)
+        stored = [panel_values(packed, panel)[:, : panel.rows] for panel in group]
+        values = np.pad(np.hstack(stored)[:, own], ((0, 0), (0, missing)))
+        scales = packed.scales[start + own] if packed.scales.size else np.ones(own.size)
         number, lanes = len(self._panels), len(places)
         groups = self._add_weights(values.reshape(-1, size, lanes).transpose(0, 2, 1))
         self._panels.append((first, groups, self._elements, lanes))
         self._elements += groups * lanes * loads_a_turn(self.kind, self.quads)
         scales = np.pad(scales, (0, missing)).reshape(size, -1).T / self._powers(size)
         bits = np.ascontiguousarray(scales, np.float32)
-        for lane, (own_places, own_bits) in enumerate(zip(places, bits.view(np.int32), strict=True)):
-            self._lanes.append(_lane_entry(number, lane, own_places))
+        words = bits.view(np.int32).reshape(lanes, -1, ROWS).tolist()
+        for lane, (own_places, own_words) in enumerate(zip(places, words, strict=True)):
+            self._lanes.append(lane_entry(number, lane, own_places))
             if self.kind in LARGEST:
-                self._lanes += [tuple(four) for four in own_bits.reshape(-1, ROWS).tolist()]
+                self._lanes += map(tuple, own_words)
         self._count += lanes
 
     def _add_weights(self, values: np.ndarray) -> int:
@@ -213,15 +221,19 @@ class BlockPool:
         values = np.pad(values, ((0, -len(values) % COLUMNS), (0, 0), (0, 0)))
         groups, lanes = len(values) // COLUMNS, values.shape[1]
         by_lane = values.reshape(groups, COLUMNS, lanes, -1).transpose(0, 2, 1, 3)
-        rows = by_lane.reshape(-1, values.shape[2])
-        if self.is_half and self.kind in LARGEST:  # `stored_vectors` has a bias for others alone
-            size = values.shape[2]
-            own = halves.bias(self.kind) - integer_biases(self.kind, size) / integer_powers(self.kind, size)
-            rows = rows.astype(np.int16) + own.astype(np.int16)
+        rows = self._biased(by_lane.reshape(-1, values.shape[2]))
         words = stored_vectors(self.kind, rows, WORD_BITS)
         elements = words.reshape(groups, lanes, loads_a_turn(self.kind, self.quads), ROWS)
         self._weights.append(elements.transpose(0, 2, 1, 3).reshape(-1, ROWS))
         return groups
+
+    def _biased(self, rows: np.ndarray) -> np.ndarray:
+        """[n, rows] with the biases that `halves` has and `stored_vectors` has not."""
+        if not self.is_half or self.kind not in LARGEST:
+            return rows
+        size = rows.shape[1]
+        has = integer_biases(self.kind, size) / integer_powers(self.kind, size)
+        return rows.astype(np.int16) + (halves.bias(self.kind) - has).astype(np.int16)
 
     def _powers(self, rows: int) -> np.ndarray:
         """[rows] what integers are multiplied by as kernels take them out of a word."""
@@ -232,7 +244,7 @@ class BlockPool:
     def _add_zeros(self, positions: np.ndarray) -> None:
         """Sums without weights."""
         places = self._padded(positions, -positions.size % ZEROS)
-        self._zeros += [_packed(each, HALF_BITS) for each in places.reshape(ZEROS, -1).T]
+        self._zeros += [packed_places(each, HALF_BITS) for each in places.reshape(ZEROS, -1).T]
 
     def _padded(self, positions: np.ndarray, missing: int) -> np.ndarray:
         self.padded |= missing > 0
@@ -246,19 +258,6 @@ Constants = LaneConstants | BlockConstants
 def fits_blocks(matrices: Sequence[PackedMatrix], sums: int) -> bool:
     """Whether panels of all matrices, and so many sums of a workgroup, have numbers here."""
     return sum(m.shape[0] for m in matrices) < 1 << HALF_BITS and sums <= NO_PLACE
-
-
-def _lane_entry(panel: int, lane: int, places: np.ndarray) -> Entry:
-    """Its panel and its number there, of 16 bits, then where its sums go, of 12 bits."""
-    return (lane << HALF_BITS | panel, *_packed(places, PLACE_BITS)[:3])
-
-
-def _packed(places: np.ndarray, bits: int) -> Entry:
-    """Four words, the first place in the lowest bits; all ones for padding."""
-    number, ones = 0, (1 << bits) - 1
-    for i, place in enumerate(places.tolist()):
-        number |= (place & ones) << (i * bits)
-    return tuple((number >> (i * WORD_BITS)) & 0xFFFFFFFF for i in range(ROWS))
 
 
 def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rtmobile_iree.dialects.constants import constant, element_type
 from rtmobile_iree.passes.kernels.dispatch import Binding
-from rtmobile_iree.passes.vulkan.blocks import Constants, Pool
+from rtmobile_iree.passes.vulkan.blocks import Pool
 from torch_mlir import ir
 
 
@@ -53,8 +54,8 @@ class PoolBuffers:
         """What a dispatch hands over, made at the insertion point."""
         return [constant(array) for array in self.arrays]
 
-    def inside(self, buffers: Sequence[ir.Value]) -> Constants:
-        """The same buffers inside the kernel."""
+    def inside(self, buffers: Sequence[ir.Value]) -> Any:
+        """The pool's constants: the same buffers inside the kernel."""
         return self.pool.inside(buffers)
 
 

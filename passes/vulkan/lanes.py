@@ -152,8 +152,9 @@ class LanePool:
 
     def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
         """The same inside a kernel."""
+        weights, index, table, biases = buffers
         own = (self.kind, self.quads, self.padded)
-        return LaneConstants(*own, *buffers, self.word_bits, self.aligned)
+        return LaneConstants(*own, weights, index, table, biases, self.word_bits, self.aligned)
 
     @property
     def _lanes(self) -> int:

@@ -7,17 +7,11 @@ from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
 from rtmobile_iree.passes.packed_ops import replace_chain
+from rtmobile_iree.passes.vulkan import halves
+from rtmobile_iree.passes.vulkan.block_entries import HALF_BITS, NO_PLACE
+from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan import halves
-from rtmobile_iree.passes.vulkan.blocks import (
-    HALF_BITS,
-    MOST_QUADS,
-    NO_PLACE,
-    BlockPool,
-    Pool,
-    fits_blocks,
-)
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project

@@ -110,8 +110,8 @@ ADRENO_640 = Model(
         "lanes for 64 of f32, and 1,797 GFLOPS for 899",
         "registers: Mesa's freedreno (freedreno_devices.py, ir3_compiler.c): 96 vec4 for each "
         "thread of a pair of waves of 64, 48 vec4 a thread at most",
-        "ASSUMED: a wave issues one op a cycle, of two f16 elements where they are a pair; conversions "
-        "of integers to f16 are as fast as its other arithmetic; L2 gives each processor 64 bytes a cycle; "
+        "ASSUMED: a wave issues one op a cycle, of two f16 elements where they are a pair; "
+        "integers become f16 as fast; L2 gives each processor 64 bytes a cycle; "
         "arithmetic results after 4 cycles; 100 ns a barrier; 3 us between dispatches that depend "
         "on each other; 2,048 threads a processor; lines of 64 bytes",
     ),
