@@ -1,4 +1,4 @@
-"""f16 activations on Vulkan: NumPy's definition of the rounded inputs, and PyTorch's outputs.
+"""f16 activations on Vulkan: what f32 ones and PyTorch give, to 1e-3; and how weights are laid out.
 
 Hazards: rows and columns that are no multiple of a lane's or a turn's, rows without weights, panels
 that share their columns, the least and the greatest integers, a chunk's last part.
@@ -12,16 +12,18 @@ from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.block_entries import lane_entry, packed_places
 from rtmobile_iree.passes.vulkan.blocks import BlockPool
+from rtmobile_iree.passes.vulkan.values import integer_biases, integer_powers
 from torch import nn
 
 import rtmobile_iree as rt
-from rtmobile_iree.bspc import pack
+from rtmobile_iree.bspc import convert, pack, unpack
 from rtmobile_iree.frontend import import_module
 from rtmobile_iree.iree_backend import compile_text
 from rtmobile_iree.options import Options
 from rtmobile_iree.pipeline import layout_pipeline
 from rtmobile_iree.runtime import VULKAN, Module
 from rtmobile_iree.targets import get_target
+from rtmobile_iree.values import LARGEST, VALUE_BITS
 
 TOLERANCE = 1e-3
 BSP = {"column_rate": 3, "row_rate": 1.5, "row_stripes": 3, "col_blocks": 2}
@@ -89,28 +91,66 @@ def test_entries_hold_places_of_twelve_bits():
     assert packed_places(np.array([1, -1]), 16) == (0xFFFF0001, 0, 0, 0)
 
 
-@pytest.mark.parametrize("kind", ["i8", "i4"])
-@pytest.mark.parametrize("is_half", [False, True])
-def test_stored_integers_times_powers_and_scales_are_the_weights(kind, is_half):
-    """As `halves` says, by NumPy: every mask, of a matrix with the greatest integers in it."""
-    weights = np.random.default_rng(0).standard_normal((21, 13)).astype(np.float32)
-    packed = pack(weights, values=kind)
-    pool = BlockPool(kind, 2, is_half=is_half)
-    (lanes,) = pool.add_parts(packed, np.arange(21), np.zeros(21, int), 1)
+def read_back(pool, kind, is_half, shape):
+    """The matrix that a kernel would multiply, row by row where its sums go; and the zeros."""
     words, index, table, _ = pool.arrays()
-    assert (lanes.count, pool.padded, len(index)) == (3, True, 4)
-    if not is_half:
-        return
-    bits, a_word = {"i8": (8, 4), "i4": (4, 8)}[kind]
-    by_turn = words.reshape(2, -1, 3, 4).transpose(2, 0, 1, 3).reshape(3, -1).view(np.uint32)
-    fields = by_turn[:, :, None] >> (bits * np.arange(a_word, dtype=np.uint32)) & (2**bits - 1)
-    integers = fields.reshape(3, 16, 8).astype(int) - halves.bias(kind)
-    scales = table[: 3 * 3].reshape(3, 3, 4)[:, 1:].copy().view(np.float32).reshape(3, 8)
-    found = integers * (scales * halves.powers(kind, 8))[:, None]
-    rows = found[:, :13].transpose(2, 0, 1).reshape(24, 13)[:21]
-    expected = packed.values.reshape(13, 21).T * packed.scales[:, None]
-    np.testing.assert_allclose(rows, expected, rtol=1e-6)
-    assert not integers[:, 13:].any()
+    inside = pool.inside([None] * 4)
+    found, scaled = np.zeros(shape), kind in LARGEST
+    entries = inside.entries_a_lane
+    for at in range(0, inside.panels - 1, entries):  # an entry is no lane
+        panel, lane = table[at, 0] & 0xFFFF, table[at, 0] >> 16
+        first, turns, weight, lanes = table[inside.panels + panel]
+        columns = index[first : first + 2 * turns].ravel()
+        own = words[weight : weight + turns * inside.loads * lanes].reshape(-1, lanes, 4)[:, lane]
+        values = numbers(own.ravel(), kind, is_half)
+        if scaled:
+            values = values * table[at + 1 : at + entries].copy().view(np.float32).ravel()
+        for row, place in enumerate(places_of(table[at])):
+            if place != 4095:
+                np.add.at(found[place], columns, values[:, row])
+    zeros = table[inside.zeros :].copy().view(np.int16).ravel()
+    return found, zeros[zeros >= 0]
+
+
+def numbers(words, kind, is_half):
+    """[columns, 8] what products are made with: values, or integers times powers of two."""
+    if kind == "f16":
+        return words.view(np.float16).reshape(-1, 8).astype(float)
+    bits = VALUE_BITS[kind]
+    fields = words.view(np.uint32)[:, None] >> (bits * np.arange(32 // bits, dtype=np.uint32))
+    fields = (fields & (2**bits - 1)).reshape(-1, 8).astype(int)
+    if is_half:
+        return (fields - halves.bias(kind)) * halves.powers(kind, 8)
+    powers, biases = integer_powers(kind, 8), integer_biases(kind, 8)
+    is_signed = (biases == 0) & (fields >= 2 ** (bits - 1))
+    return (fields - 2**bits * is_signed) * powers - biases
+
+
+def places_of(entry):
+    number = sum(int(word) % 2**32 << (32 * i) for i, word in enumerate(entry[1:]))
+    return [number >> (12 * i) & 0xFFF for i in range(8)]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (21, 13), (200, 9), (64, 8)])
+@pytest.mark.parametrize(
+    ("kind", "is_half"), [("f16", True), ("i8", True), ("i8", False), ("i4", True), ("i4", False)]
+)
+def test_blocks_hold_the_matrix(kind, is_half, shape):
+    """In two parts, of which each has a panel of some rows; every eleventh row is none's."""
+    weights = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    weights[3::11] = 0
+    weights[: shape[0] // 2, ::3] = 0
+    packed = convert(pack(weights), kind)
+    pool = BlockPool(kind, 2, is_half=is_half)
+    places = np.random.default_rng(1).permutation(shape[0]).astype(np.int32)
+    owners = np.arange(shape[0]) % 2
+    parts = pool.add_parts(packed, places, owners, 2, is_complete=True)
+    pool.add_entries([(1, 2, 3, 4)])
+    found, zeros = read_back(pool, kind, is_half, shape)
+    np.testing.assert_allclose(found[places], unpack(packed), rtol=1e-6, atol=1e-7)
+    absent = np.setdiff1d(np.arange(shape[0]), packed.reorder)
+    assert sorted(zeros) == sorted(places[absent])
+    assert sum(part.count for part in parts) == len(pool._lanes) // (1 if kind == "f16" else 3)
 
 
 def test_what_has_no_halves_is_refused():
