@@ -41,8 +41,8 @@ class LowerVulkanPass:
 
     Attributes:
         kernel, threads, step_threads, units, unroll, quads, vector_tile, registers,
-        resident_threads, step_unroll, step_quads, word_bits, time_chunk, scan_weights,
-            wave_chunk, processors: see `GpuSchedule`.
+        resident_threads, step_unroll, step_quads, word_bits, step_blocks, time_chunk,
+        chunk_bytes, scan_weights, wave_chunk, processors, is_half: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -63,10 +63,13 @@ class LowerVulkanPass:
     step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
+    step_blocks: bool = False
     time_chunk: int = 1
+    chunk_bytes: int = 0
     scan_weights: int = 0
     wave_chunk: int = 5
     processors: int = 1
+    is_half: bool = False
     workgroup_threads: int = 256
     shared_bytes: int = 32768
     storage_f16: bool = True
@@ -87,10 +90,13 @@ class LowerVulkanPass:
             self.step_unroll,
             self.step_quads,
             self.word_bits,
+            self.step_blocks,
             self.time_chunk,
+            self.chunk_bytes,
             self.scan_weights,
             self.wave_chunk,
             self.processors,
+            self.is_half,
         )
         schedule.check_threads(self.workgroup_threads)
         block = module.regions[0].blocks[0]

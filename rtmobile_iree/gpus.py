@@ -32,7 +32,8 @@ class Gpu:
         vulkan: the version of Vulkan its drivers have, and so the environment SPIR-V is for.
         shared_bytes: shared memory of a workgroup (maxComputeSharedMemorySize).
         workgroup_threads: most threads of a workgroup (maxComputeWorkGroupInvocations).
-        storage_f16, storage_i8: whether buffers may hold elements of 16 and of 8 bits.
+        storage_f16, storage_i8: whether buffers may hold elements of 16 and of 8 bits; with 16,
+            they compute in f16 and i16 too.
         wave_sizes: threads that run in step; our kernels do not depend on it.
         flops_s: f32 operations a second, two for a fused multiplication and addition.
         memory_bytes_s: what its memory moves at most.

@@ -23,9 +23,9 @@ class Options:
 
     Attributes:
         values: rules that give each matrix its value type, see `rtmobile_iree.values`.
-        activations: "f32", or "f16": recurrent layers, of f16 weights, are computed in f16; or
-            "i8": what i8 matrices of recurrent layers are multiplied with is quantized on the fly,
-            and products are integer dot products.
+        activations: "f32", or "f16": recurrent layers, of f16 weights, are computed in f16, and on
+            a GPU products with f16, i8 or i4 weights; or "i8": what i8 matrices of recurrent layers
+            are multiplied with is quantized on the fly, and products are integer dot products.
         activation_error: greatest absolute error of sigmoid and tanh in f32.
         threads: most threads a recurrent kernel may use; fewer do the work too.
         gpu_kernel: of recurrent layers on a GPU, see `schedule.GpuSchedule.kernel`.

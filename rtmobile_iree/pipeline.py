@@ -15,7 +15,7 @@ from rtmobile_iree.passes.lower import LowerPass
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.pack import PackPass
 from rtmobile_iree.passes.reorder import ReorderPass
-from rtmobile_iree.schedule import AUTO, INTEGER_DOTS
+from rtmobile_iree.schedule import AUTO, INTEGER_DOTS, PER_STEP, PERSISTENT
 from rtmobile_iree.step_choices import step_choices
 from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 
@@ -59,14 +59,21 @@ def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any
     Raises:
         TargetError: several threads, or quantized activations: choices of a CPU.
     """
-    for name, value, works in (
-        ("threads", options.threads, 1),
-        ("activations", options.activations, "f32"),
-    ):
-        if value != works:
-            raise TargetError(
-                f"target {target.name}: {name} {value}; a GPU takes {name} {works} alone"
-            )
+    if options.threads != 1:
+        raise TargetError(
+            f"target {target.name}: threads {options.threads}; a GPU takes threads 1 alone"
+        )
+    is_half = options.activations == "f16"
+    if options.activations not in ("f32", "f16") or (is_half and not target.gpu.storage_f16):
+        works = "f32 or f16" if target.gpu.storage_f16 else "f32 alone"
+        raise TargetError(
+            f"target {target.name}: activations {options.activations}; this GPU takes {works}"
+        )
+    if is_half and options.gpu_kernel == PERSISTENT:
+        raise TargetError(
+            f"target {target.name}: activations f16: the persistent kernel has f32 ones; use "
+            f"gpu_kernel {PER_STEP}, or activations f32"
+        )
     return (
         LowerVulkanPass(
             kernel=options.gpu_kernel,
@@ -77,6 +84,7 @@ def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any
             shared_bytes=target.gpu.shared_bytes,
             storage_f16=target.gpu.storage_f16,
             activation_error=options.activation_error,
+            is_half=is_half,
             **asdict(step_choices(target.gpu.name)),
         ),
     )

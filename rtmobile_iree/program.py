@@ -191,7 +191,8 @@ def compile(
             rules by name, {"gru.weight_hh_*": "i8", "*": 0.002}, where a number is the greatest
             relative error (see `rtmobile_iree.values`). The report gives each matrix's error.
         activations: "f32"; "f16": recurrent layers, of f16 weights, are computed in f16, on ARM64
-            cores that can; or "i8": the inputs of i8 matrices are quantized as they come.
+            cores that can, and on GPUs their products with f16, i8 or i4 weights, a dispatch a
+            step; or "i8": the inputs of i8 matrices are quantized as they come.
         activation_error: greatest absolute error of sigmoid and tanh in f32; fewer operations for
             more.
         threads: most threads a recurrent layer stack may use. More than one needs IREE's

@@ -218,7 +218,12 @@ class GpuSchedule:
         step_unroll, step_quads: `unroll` and `quads` of a step's kernels.
         word_bits: a step's kernels load weights as four words of at most so many bits, 32 or 64; 0:
             four weights at once.
+        step_blocks: whether threads of a step's kernel sum four rows, eight columns a turn, see
+            `passes/vulkan/blocks.py`; `step_unroll`, `step_quads` and `word_bits` say nothing then.
         time_chunk: most steps whose inputs a step's kernel projects at once.
+        chunk_bytes: where a layer's W_ih takes more, twice as many; 0: never.
+        is_half: whether products of recurrent layers are f16, in a step's kernels, which are chosen
+            then.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
         wave_chunk: most steps of a dispatch of a wavefront.
         processors: shader processors; with one "auto" chooses no wavefront.
@@ -236,10 +241,13 @@ class GpuSchedule:
     step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
+    step_blocks: bool = False
     time_chunk: int = 1
+    chunk_bytes: int = 0
     scan_weights: int = 0
     wave_chunk: int = 5
     processors: int = 1
+    is_half: bool = False
 
     def __post_init__(self) -> None:
         check_gpu_kernel(self.kernel)

@@ -13,7 +13,9 @@ class StepChoices:
     step_unroll: int = 4
     step_quads: int = 2
     word_bits: int = 0
+    step_blocks: bool = False
     time_chunk: int = 1
+    chunk_bytes: int = 0
     scan_weights: int = 0
     wave_chunk: int = 5
     processors: int = 1
@@ -34,11 +36,13 @@ LAVAPIPE = StepChoices(
 # rows fill whole waves (512 of a GRU, three waves); the persistent kernel that reads weights from
 # memory for small stacks alone.
 ADRENO = StepChoices(
-    step_threads=256,
+    step_threads=1024,
     step_unroll=8,
     step_quads=2,
     word_bits=32,
+    step_blocks=True,
     time_chunk=5,
+    chunk_bytes=1 << 20,
     scan_weights=100_000,
     wave_chunk=15,
     processors=2,

@@ -17,6 +17,7 @@ import torch
 from rtmobile_iree.dialects import make_context
 from rtmobile_iree.passes import run_passes
 from rtmobile_iree.passes.eliminate_loads import EliminateLoadsPass
+from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from torch import nn
 from torch_mlir import ir
 
@@ -246,8 +247,9 @@ def test_a_gru_by_hand():
 
 @pytest.mark.parametrize("steps", [1, 2, 30])
 def test_both_kernels_compute_the_same(steps):
-    """A dispatch a chunk, or one a step and layer at most; the products are the same, but that two
-    steps project inputs for five: 3 more, 64 rows (60 and padding) of 4 and 20 columns."""
+    """A dispatch a chunk, or one a step and layer at most; the products are the same, but that a
+    step's kernels take columns by eight, 8 for 4 and 24 for 20, of 64 rows (60 and padding), and
+    that two steps project inputs for five."""
     model, arguments = gru(4, hidden=20, layers=2)
     one, many = (
         totals(count_runs(lowered(model, arguments, kernel=kernel), steps, LATENCIES)[0])
@@ -255,7 +257,7 @@ def test_both_kernels_compute_the_same(steps):
     )
     assert one.dispatches == 1
     assert steps < many.dispatches <= max(2 * steps, 2)
-    more = 3 * 64 * (4 + 20) if steps == 2 else 0
+    more = 64 * (4 * steps * 4 + (3 * (8 + 24) if steps == 2 else 0))
     assert one.work["fma"] + more == many.work["fma"]
     assert one.work["special"] == many.work["special"]
 
@@ -360,6 +362,25 @@ def phase(**fields):
     given = empty | fields
     given |= {"work": Counter(given["work"]), "issued": Counter(given["issued"])}
     return Phase(**given)
+
+
+def test_halves_are_counted_by_themselves():
+    """A linear cell's products in f16 take half of f32's arithmetic, a pair of them one op."""
+    model, arguments = gru(8, hidden=64)
+
+    def step(is_half):
+        module = import_module(model.eval(), arguments).module
+        schedule = LowerVulkanPass(kernel="per-step", step_blocks=True, is_half=is_half)
+        run_passes(module, (*layout_pipeline(Options("i8")), schedule))
+        return totals(count_runs(module, 1, LATENCIES)[0]).work
+
+    wide, half = step(False), step(True)
+    columns = 3 * 64 * (8 + 64)
+    assert half["half fma"] == columns * 7 // 8  # the first of eight is a product alone
+    assert half["half"] == columns * (1 + 1) + columns // 8
+    assert wide["half fma"] == wide["half"] == 0
+    assert wide["fma"] - half["fma"] == columns + 2 * 3 * 64  # and the biases
+    assert ADRENO_640.half_s == 2 * ADRENO_640.fma_s
 
 
 def test_a_workgroup_reaches_a_share_of_the_gpu():

@@ -212,7 +212,7 @@ def test_a_saved_program_runs_by_its_path_and_at_the_shell(vulkan, tmp_path):
     ("options", "error", "message"),
     [
         ({"threads": 2}, rt.TargetError, "lavapipe: threads 2; a GPU takes threads 1 alone"),
-        ({"activations": "i8"}, rt.TargetError, "activations i8; a GPU takes activations f32"),
+        ({"activations": "i8"}, rt.TargetError, "activations i8; this GPU takes f32 or f16"),
         (
             {"gpu_kernel": "fast"},
             rt.InputError,

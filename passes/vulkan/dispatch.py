@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from rtmobile_iree.dialects.constants import constant, element_type
 from rtmobile_iree.passes.kernels.dispatch import Binding
-from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool
+from rtmobile_iree.passes.vulkan.blocks import Pool
 from torch_mlir import ir
 
 
@@ -32,7 +33,7 @@ def workgroup_size(work: int, most: int) -> int:
 class PoolBuffers:
     """The constants of a finished pool; `arrays`: one a buffer, [., n] holds vectors of n."""
 
-    pool: LanePool
+    pool: Pool
     arrays: tuple[np.ndarray, ...]
 
     @property
@@ -53,21 +54,9 @@ class PoolBuffers:
         """What a dispatch hands over, made at the insertion point."""
         return [constant(array) for array in self.arrays]
 
-    def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
-        """The same buffers inside the kernel."""
-        pool = self.pool
-        weights, index, table, biases = buffers
-        return LaneConstants(
-            pool.kind,
-            pool.quads,
-            pool.padded,
-            weights,
-            index,
-            table,
-            biases,
-            pool.word_bits,
-            pool.aligned,
-        )
+    def inside(self, buffers: Sequence[ir.Value]) -> Any:
+        """The pool's constants: the same buffers inside the kernel."""
+        return self.pool.inside(buffers)
 
 
 def array_bindings(arrays: Sequence[np.ndarray]) -> list[Binding]:
@@ -75,7 +64,7 @@ def array_bindings(arrays: Sequence[np.ndarray]) -> list[Binding]:
     return [Binding(_element(array), 0, array.shape[0], True) for array in arrays]
 
 
-def pool_buffers(pool: LanePool) -> PoolBuffers:
+def pool_buffers(pool: Pool) -> PoolBuffers:
     """The constants of a pool that grows no more."""
     return PoolBuffers(pool, tuple(pool.arrays()))
 

@@ -76,9 +76,19 @@ class ThreadEmitter(Emitter):
         kind = ir.MemRefType.get([elements], self.vector_type(length), memory_space=space)
         return memref.alloc(kind, [], [])
 
-    def for_own(self, count: ir.Value | int, body: Callable[[ir.Value], None]) -> None:
-        """body(i) for every i below `count`, shared out to the threads of the workgroup."""
-        self.loop(self.thread(), count, self.workgroup_size, [], body)
+    def for_own(
+        self, count: ir.Value | int, body: Callable[[ir.Value], None], first: int = 0
+    ) -> None:
+        """body(i) for every i below `count`, shared out to the threads of the workgroup.
+
+        Args:
+            first: the thread that begins; the workgroup's size is a power of two where it is not 0.
+        """
+        own, size = self.thread(), self.workgroup_size
+        if first % size:
+            moved = self.add(own, size - first % size)
+            own = arith.andi(moved, self.index(size - 1))
+        self.loop(own, count, size, [], body)
 
     def zero4(self) -> ir.Value:
         """vector<4xf32> of zeros."""

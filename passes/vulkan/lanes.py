@@ -37,11 +37,14 @@ class Lanes:
     Attributes:
         start, count: its lanes in the table.
         inputs: columns of the matrix.
+        first_zeros, zeros: its entries of sums without weights, where the pool lists them.
     """
 
     start: int
     count: int
     inputs: int
+    first_zeros: int = 0
+    zeros: int = 0
 
 
 @dataclass(frozen=True)
@@ -146,6 +149,12 @@ class LanePool:
             _joined([np.array(self._table)], np.int32).reshape(-1, ROWS),
             _joined(self._biases, np.float32),
         ]
+
+    def inside(self, buffers: Sequence[ir.Value]) -> LaneConstants:
+        """The same inside a kernel."""
+        weights, index, table, biases = buffers
+        own = (self.kind, self.quads, self.padded)
+        return LaneConstants(*own, weights, index, table, biases, self.word_bits, self.aligned)
 
     @property
     def _lanes(self) -> int:

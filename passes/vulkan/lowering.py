@@ -73,6 +73,9 @@ class Lowering:
                 kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
+        if self.schedule.is_half:
+            self._steps(stack, name)
+            return
         resident, wave = self._plans(stack)
         if wave:
             self._wave(wave, name)
@@ -92,15 +95,18 @@ class Lowering:
         if fits and self._may_scan(stack):
             self._persistent(stack, plan, pool, name)
         else:
-            StepLowering(
-                self.block,
-                self.schedule,
-                self.shared_bytes,
-                self._emitter(1),
-                stack,
-                name,
-                longest_run(self.stacks),
-            ).run()
+            self._steps(stack, name)
+
+    def _steps(self, stack: Stack, name: str) -> None:
+        StepLowering(
+            self.block,
+            self.schedule,
+            self.shared_bytes,
+            self._emitter(1),
+            stack,
+            name,
+            longest_run(self.stacks),
+        ).run()
 
     def _plans(self, stack: Stack) -> tuple[ResidentPlan | None, WavePlan | None]:
         """How a stack keeps its weights in registers, one way or none.

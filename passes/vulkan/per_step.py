@@ -22,10 +22,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from rtmobile_iree.passes.kernels.emit import compare
+from rtmobile_iree.passes.kernels.emit import compare, when
+from rtmobile_iree.passes.vulkan.block_sums import block_sums, zero_rows
+from rtmobile_iree.passes.vulkan.blocks import BlockConstants, Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LaneConstants
 from rtmobile_iree.passes.vulkan.products import (
+    LaneSums,
     Place,
     Write,
     as_index,
@@ -33,7 +35,7 @@ from rtmobile_iree.passes.vulkan.products import (
     write_lane,
     write_quads,
 )
-from rtmobile_iree.passes.vulkan.step_plan import ENTRIES, StepPlan
+from rtmobile_iree.passes.vulkan.step_plan import StepPlan
 from rtmobile_iree.passes.vulkan.step_state import (
     Output,
     StepBuffers,
@@ -47,6 +49,9 @@ from rtmobile_iree.passes.vulkan.step_units import StepUnits, Sums
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
+# first one, how many (index values)
+Range = Sequence[ir.Value]
+
 
 @dataclass(frozen=True)
 class StepKernel:
@@ -54,7 +59,7 @@ class StepKernel:
 
     emit: ThreadEmitter
     plan: StepPlan
-    constants: LaneConstants
+    constants: Constants
     buffers: StepBuffers
     steps: ir.Value
     number: ir.Value
@@ -64,17 +69,20 @@ class StepKernel:
         e, plan = self.emit, self.plan
         own = turn(e, plan, self.steps, self.number)
         group = e.workgroup(0)
-        at = e.mul(e.add(e.mul(own.layer, plan.groups), group), ENTRIES)
-        lanes, others = (self._entry(e.add(at, plan.table + i)) for i in range(ENTRIES))
-        row, below, biases, _ = others
+        at = e.mul(e.add(e.mul(own.layer, plan.groups), group), plan.entries)
+        lanes, (row, below, biases, _), *zeros = (
+            self._entry(e.add(at, plan.table + i)) for i in range(plan.entries)
+        )
+        ih, hh = ([entry[i : i + 2] for entry in (lanes, *zeros)] for i in (0, 2))
         length = 4 if plan.by_four else 1
         shared = e.shared(2 * plan.sums // length, length)
         step = arith.remui(own.t, own.chunk)
         starts = compare("eq", step, e.index(0))
         sums = Sums(e, plan, shared, self.buffers.projected, self._first(own, group), biases, step)
-        self._project(own, lanes[:2], below, sums, arith.andi(own.is_on, starts))
+        starting = arith.andi(own.is_on, starts)
+        when(starting, lambda: self._project(own, ih, below, sums))
         h: Place = (self.buffers.vectors, place_of_h(e, plan, row, own, own.old))
-        self._multiply(own.is_on, lanes[2:], [h], [sums.put_recurrent])
+        when(own.is_on, lambda: self._multiply(hh, [h], [sums.put_recurrent]))
         e.barrier()
         output = Output(e, plan, self.buffers, own, row)
         cells = place_of(e, plan, row, own, plan.stack.hidden)
@@ -91,50 +99,58 @@ class StepKernel:
         entry = e.add(e.mul(own.layer, plan.chunk * plan.stack.batch), own.entry)
         return e.mul(e.add(e.mul(entry, plan.groups), group), plan.sums)
 
-    def _project(
-        self, own: Turn, lanes: Sequence[ir.Value], below: ir.Value, sums: Sums, starts: ir.Value
-    ) -> None:
-        """The inputs of the chunk's steps: all at once, but one alone."""
-        e, chunk = self.emit, self.plan.chunk
+    def _project(self, own: Turn, lanes: Sequence[Range], below: ir.Value, sums: Sums) -> None:
+        """The inputs of the chunk's steps: a share's all at once, but one alone."""
+        e, plan = self.emit, self.plan
         left = e.min(e.sub(self.steps, own.t), own.chunk)
         last = e.sub(left, e.index(1))
 
         def x(later: int) -> Place:
             at = e.min(e.index(later), last)
-            return self.buffers.vectors, place_of_x(e, self.plan, below, own, at)
+            return self.buffers.vectors, place_of_x(e, plan, below, own, at)
 
-        is_one = compare("eq", left, e.index(1))
-        alone = starts if chunk == 1 else arith.andi(starts, is_one)
+        def put(later: int) -> Write:
+            return partial(sums.put_later, later) if later else sums.put_own
+
         biases = partial(sums.four_biases, self.constants)
-        self._multiply(alone, lanes, [x(0)], [sums.put_own], biases)
-        if chunk > 1:
-            several = arith.andi(starts, compare("ne", left, e.index(1)))
-            puts: list[Write] = [
-                sums.put_own,
-                *(partial(sums.put_later, later) for later in range(1, chunk)),
-            ]
-            self._multiply(several, lanes, [x(later) for later in range(chunk)], puts, biases)
+
+        def project(steps: Sequence[int], first: int) -> None:
+            vectors, puts = [x(later) for later in steps], [put(later) for later in steps]
+            self._multiply(lanes, vectors, puts, biases, first)
+
+        apart = plan.apart
+        if plan.chunk == 1:
+            project([0], apart)
+            return
+        is_one = compare("eq", left, e.index(1))
+        when(is_one, lambda: project([0], apart))
+
+        def shares() -> None:
+            for number, steps in enumerate(plan.shares):
+                project(steps, (number + 1) * apart)
+
+        when(compare("ne", left, e.index(1)), shares)
 
     def _multiply(
         self,
-        condition: ir.Value,
-        lanes: Sequence[ir.Value],
+        lanes: Sequence[Range],
         vectors: list[Place],
         puts: Sequence[Write],
         biases: Callable[[ir.Value], ir.Value] | None = None,
+        first: int = 0,
     ) -> None:
         """Products of a matrix with some vectors, plus biases.
 
         Args:
-            lanes: the first one, how many.
+            lanes: the first one, how many; the same of sums without weights, where listed.
             puts: where each vector's sums go.
             biases: vector<4xf32> of the rows of vector<4xi32>.
+            first: the thread that begins.
         """
-        e, (first, count) = self.emit, lanes
+        e, ((start, count), *zeros) = self.emit, lanes
         write = write_quads if self.plan.by_four else write_lane
 
-        def one(i: ir.Value) -> None:
-            totals, rows = lane_sums(e, self.constants, e.add(first, i), vectors)
+        def put_all(totals: list[list[ir.Value]], rows: list[ir.Value]) -> None:
             starts = [biases(row) for row in rows] if biases else []
             for sums, put in zip(totals, puts, strict=True):
                 total = (
@@ -144,4 +160,16 @@ class StepKernel:
                 )
                 write(e, self.constants, total, rows, put)
 
-        e.for_own(arith.select(condition, count, e.index(0)), one)
+        def nothing(i: ir.Value) -> None:
+            assert isinstance(self.constants, BlockConstants)
+            rows = zero_rows(e, self.constants, e.add(zeros[0][0], i))
+            put_all([[e.zero4() for _ in rows] for _ in vectors], rows)
+
+        e.for_own(count, lambda i: put_all(*self._sums(e.add(start, i), vectors)), first)
+        if zeros:
+            e.for_own(zeros[0][1], nothing, first)
+
+    def _sums(self, lane: ir.Value, vectors: list[Place]) -> LaneSums:
+        if isinstance(self.constants, BlockConstants):
+            return block_sums(self.emit, self.constants, lane, vectors)
+        return lane_sums(self.emit, self.constants, lane, vectors)

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 from rtmobile_iree.passes.kernels.emit import compare, when
+from rtmobile_iree.passes.vulkan.blocks import Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, entries_a_lane
 from rtmobile_iree.passes.vulkan.values import ROWS, integer_biases, wide_all
@@ -17,13 +18,15 @@ from rtmobile_iree.values import LARGEST
 
 # memref and offset of a vector
 Place = tuple[ir.Value, ir.Value]
+# of each vector its sums, vector<4xf32>; and where they go, vector<4xi32>
+LaneSums = tuple[list[list[ir.Value]], list[ir.Value]]
 # position (index value) and f32, or four of them
 Write = Callable[[ir.Value, ir.Value], None]
 
 
 def lane_sums(
     e: ThreadEmitter, constants: LaneConstants, lane: ir.Value, vectors: list[Place]
-) -> tuple[list[list[ir.Value]], list[ir.Value]]:
+) -> LaneSums:
     """The products of one lane with some input vectors, which share the loads of its weights.
 
     Args:
@@ -64,14 +67,14 @@ def lane_sums(
     totals = e.loop(full, columns, 1, totals, lambda k, *sums: taken(1, k, sums))
     if kind in LARGEST:
         scales = [memref.load(constants.table, [e.add(at, 1 + quads + q)]) for q in range(quads)]
-        totals = _scaled(e, constants, scales, totals[:count], totals[count:])
+        totals = scaled(e, constants.kind, scales, totals[:count], totals[count:])
     rows = [memref.load(constants.table, [e.add(at, 1 + q)]) for q in range(quads)]
     return [totals[i : i + quads] for i in range(0, len(totals), quads)], rows
 
 
-def _scaled(
+def scaled(
     e: ThreadEmitter,
-    constants: LaneConstants,
+    kind: str,
     scales: Sequence[ir.Value],
     totals: Sequence[ir.Value],
     inputs: Sequence[ir.Value],
@@ -79,26 +82,26 @@ def _scaled(
     """Sums of integers as they are masked (see `values`), without the bias, times their scales.
 
     Args:
-        scales: the bits of those of four rows each.
+        scales: the bits of those of four rows each, of `quads` fours.
         totals: of each vector, `quads` vector<4xf32>.
         inputs: of each vector, the sum of its inputs (f32).
     """
-    quads = constants.quads
-    biases = integer_biases(constants.kind, ROWS * quads).reshape(quads, ROWS)
-    kind, found = e.vector_type(ROWS), []
+    quads = len(scales)
+    biases = integer_biases(kind, ROWS * quads).reshape(quads, ROWS)
+    four, found = e.vector_type(ROWS), []
     for number, total in enumerate(totals):
         vector, quad = divmod(number, quads)
         bias = arith.constant(
-            kind, ir.DenseElementsAttr.get(-biases[quad].astype(np.float32), type=kind)
+            four, ir.DenseElementsAttr.get(-biases[quad].astype(np.float32), type=four)
         )
         corrected = e.fma(e.broadcast4(inputs[vector]), bias, total)
-        found.append(arith.mulf(corrected, arith.bitcast(kind, scales[quad])))
+        found.append(arith.mulf(corrected, arith.bitcast(four, scales[quad])))
     return found
 
 
 def write_lane(
     e: ThreadEmitter,
-    constants: LaneConstants,
+    constants: Constants,
     sums: Sequence[ir.Value],
     rows: Sequence[ir.Value],
     write: Write,
@@ -112,7 +115,7 @@ def write_lane(
 
 def write_quads(
     e: ThreadEmitter,
-    constants: LaneConstants,
+    constants: Constants,
     sums: Sequence[ir.Value],
     rows: Sequence[ir.Value],
     write: Write,
@@ -122,7 +125,7 @@ def write_quads(
         _write_there(constants, e.lane(row, 0), value, write)
 
 
-def _write_there(constants: LaneConstants, row: ir.Value, value: ir.Value, write: Write) -> None:
+def _write_there(constants: Constants, row: ir.Value, value: ir.Value, write: Write) -> None:
     """write(row, value) unless the row is padding."""
     if not constants.padded:
         write(as_index(row), value)

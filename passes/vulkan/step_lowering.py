@@ -7,6 +7,9 @@ from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
 from rtmobile_iree.passes.packed_ops import replace_chain
+from rtmobile_iree.passes.vulkan import halves
+from rtmobile_iree.passes.vulkan.block_entries import HALF_BITS, NO_PLACE
+from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
@@ -19,6 +22,7 @@ from rtmobile_iree.passes.vulkan.step_state import StepBuffers
 from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 from torch_mlir import ir
 
+from rtmobile_iree.errors import CompileError
 from rtmobile_iree.schedule import GpuSchedule
 
 
@@ -45,20 +49,20 @@ class StepLowering:
     def run(self) -> None:
         """Replaces the stack's ops."""
         stack, schedule = self.stack, self.schedule
-        quads = fitting_quads(stack.matrices, schedule.step_quads)
-        words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
-        pool = LanePool(stack.values, quads, word_bits=words)
-        rows = pool.quads * ROWS * schedule.step_threads
+        most = min(schedule.step_quads, MOST_QUADS) if schedule.is_half else schedule.step_quads
+        quads = fitting_quads(stack.matrices, most)
+        rows = quads * ROWS * schedule.step_threads
         units = schedule.units or filling_units(stack, rows, self.shared_bytes)
-        plan = plan_steps(pool, stack, units, schedule.time_chunk, self.shared_bytes)
+        pool = self._pool(quads, stack.cell.blocks * min(units, stack.hidden))
+        plan = plan_steps(pool, stack, units, schedule, self.shared_bytes)
         constants, others = pool_buffers(pool), None
         if plan.by_four:
             constants = constants.with_biases_by_four()
         self._define_step(plan, constants)
         if stack.projected:
-            pool = LanePool(stack.values, quads, word_bits=words)
-            project = plan_project(pool, stack.layers)
-            others = pool_buffers(pool)
+            lanes = self._lane_pool(quads)
+            project = plan_project(lanes, stack.layers)
+            others = pool_buffers(lanes)
             self._define_project(plan, project, others)
         with ir.InsertionPoint(stack.chain[-1]):
             fixed = constants.values()
@@ -75,6 +79,35 @@ class StepLowering:
             results = emit_loop(stack, sizes(plan), self.longest_run, call)
         replace_chain(stack.chain, results)
 
+    def _pool(self, quads: int, sums: int) -> Pool:
+        stack = self.stack
+        fits = quads <= MOST_QUADS and fits_blocks(stack.matrices, sums)
+        if self.schedule.is_half:
+            self._check_half(fits)
+            return BlockPool(stack.values, quads, is_half=True)
+        if self.schedule.step_blocks and fits:
+            return BlockPool(stack.values, quads)
+        return self._lane_pool(quads)
+
+    def _check_half(self, fits: bool) -> None:
+        stack = self.stack
+        if stack.values not in halves.VALUES:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: values are {stack.values}; f16 activations take "
+                f"{', '.join(halves.VALUES)}: use one of these, or activations f32"
+            )
+        if not fits:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: f16 activations take layers of fewer than "
+                f"{1 << HALF_BITS:,} rows in all, a workgroup fewer than {NO_PLACE:,} sums and "
+                f"lanes of {MOST_QUADS * ROWS} rows; use activations f32"
+            )
+
+    def _lane_pool(self, quads: int) -> LanePool:
+        values = self.stack.values
+        words = fitting_words(values, quads * ROWS, self.schedule.word_bits)
+        return LanePool(values, quads, word_bits=words)
+
     def _call(
         self,
         kernel: str,
@@ -89,8 +122,7 @@ class StepLowering:
 
     def _define_step(self, plan: StepPlan, constants: PoolBuffers) -> None:
         stack = self.stack
-        work = max(plan.lanes, plan.units)
-        e = self._emitter(work)
+        e = self._emitter(plan.work)
         bindings = [*constants.bindings(), *self._changed(plan)]
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:

@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 from rtmobile_iree.passes.kernels.cells import Layer
-from rtmobile_iree.passes.vulkan.lanes import LanePool
+from rtmobile_iree.passes.vulkan.blocks import BlockPool, Pool
+from rtmobile_iree.passes.vulkan.lanes import Entry
 from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.sum_layout import WAVE
 from rtmobile_iree.passes.vulkan.values import ROWS
 
 from rtmobile_iree.errors import TargetError
+from rtmobile_iree.schedule import GpuSchedule
 
 F32_BYTES = 4
 LEAST_UNITS = 64
-ENTRIES = 2  # of the table, a layer and group
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,15 @@ class StepPlan:
 
     Attributes:
         units, groups: H units are `groups` groups of `units`.
-        table: offset in the table of two entries for each layer and group: (first lane and lanes
-            of W_ih, the same of W_hh), (row of its state, of the layer below, biases, 0).
+        table: offset in the table of entries for each layer and group: (first lane and lanes of
+            W_ih, the same of W_hh), (row of its state, of the layer below, biases, 0), and, where
+            the pool lists sums without weights, (first entry and entries of W_ih, of W_hh).
+        entries: how many these are, 2 or 3.
         lanes: most of a group and matrix.
         chunk: K, most steps whose inputs are projected at once.
+        share: how many of them the same threads project.
+        apart: from the first thread that multiplies W_hh to those of the first share, from these to
+            the next share's; 0: all threads do all.
         by_four: whether four units' sums lie side by side, and go in and out at once.
     """
 
@@ -34,14 +41,28 @@ class StepPlan:
     units: int
     groups: int
     table: int
+    entries: int
     lanes: int
     chunk: int
+    share: int
+    apart: int
     by_four: bool
 
     @property
     def sums(self) -> int:
         """f32 sums of a group and one matrix."""
         return self.stack.cell.blocks * self.units
+
+    @property
+    def shares(self) -> list[range]:
+        """The steps of a chunk, by the threads that project them."""
+        starts = range(0, self.chunk, self.share)
+        return [range(start, min(start + self.share, self.chunk)) for start in starts]
+
+    @property
+    def work(self) -> int:
+        """Threads that a workgroup has something to do for."""
+        return max(self.lanes + len(self.shares) * self.apart, self.units)
 
     @property
     def slots(self) -> int:
@@ -84,12 +105,14 @@ def sizes(plan: StepPlan) -> StepSizes:
     )
 
 
-def plan_steps(pool: LanePool, stack: Stack, units: int, chunk: int, shared_bytes: int) -> StepPlan:
+def plan_steps(
+    pool: Pool, stack: Stack, units: int, schedule: GpuSchedule, shared_bytes: int
+) -> StepPlan:
     """Lays out a stack.
 
     Args:
         units: most of a group.
-        chunk: most steps whose inputs are projected at once.
+        schedule: for the steps whose inputs are projected at once.
         shared_bytes: of a workgroup.
 
     Raises:
@@ -97,11 +120,13 @@ def plan_steps(pool: LanePool, stack: Stack, units: int, chunk: int, shared_byte
     """
     units = min(units, stack.hidden)
     groups = -(-stack.hidden // units)
-    entries: list[tuple[int, ...]] = []
+    found: list[list[Entry]] = []
     for number, layer in enumerate(stack.layers):
         below = stack.layers[number - 1].state if number else 0
-        entries += _layer_entries(pool, stack, layer, below, units, groups)
-    most = max(max(ih, hh) for _, ih, _, hh in entries[::ENTRIES])
+        found += _layer_entries(pool, stack, layer, below, units, groups)
+    most = max(max(ih, hh) for (_, ih, _, hh), *_ in found)
+    size = 3 if any(ih or hh for *_, (_, ih, _, hh) in found) else 2
+    entries = [entry for each in found for entry in each[:size]]
     sums_bytes = _sums_bytes(stack, units)
     if sums_bytes > shared_bytes:
         raise TargetError(
@@ -109,7 +134,14 @@ def plan_steps(pool: LanePool, stack: Stack, units: int, chunk: int, shared_byte
             f"and the target has {shared_bytes:,}"
         )
     by_four = pool.aligned and units % ROWS == 0 and stack.hidden % ROWS == 0
-    return StepPlan(stack, units, groups, pool.add_entries(entries), most, chunk, by_four)
+    table = pool.add_entries(entries)
+    share = schedule.time_chunk
+    largest = max(layer.w_ih.values.nbytes for layer in stack.layers)
+    chunk = share * (2 if 0 < schedule.chunk_bytes < largest else 1)
+    apart = -(-most // WAVE) * WAVE if isinstance(pool, BlockPool) else 0
+    return StepPlan(
+        stack, units, groups, table, size, most, chunk, share if apart else chunk, apart, by_four
+    )
 
 
 def filling_units(stack: Stack, rows: int, shared_bytes: int) -> int:
@@ -132,9 +164,9 @@ def _sums_bytes(stack: Stack, units: int) -> int:
 
 
 def _layer_entries(
-    pool: LanePool, stack: Stack, layer: Layer, below: int, units: int, groups: int
-) -> list[tuple[int, ...]]:
-    """Lays a layer out; its entries in the table."""
+    pool: Pool, stack: Stack, layer: Layer, below: int, units: int, groups: int
+) -> list[list[Entry]]:
+    """Lays a layer out; three entries in the table for each group."""
     cell, hidden = stack.cell, stack.hidden
     starts = _grouped(cell.starts(layer.b_ih, layer.b_hh), cell.blocks, units, groups)
     biases = pool.add_biases(starts)
@@ -144,11 +176,14 @@ def _layer_entries(
         block = np.repeat(np.array(blocks, np.int32), hidden)
         positions = block * units + unit % units
         parts.append(pool.add_parts(matrix, positions, unit // units, groups, is_complete=True))
-    entries: list[tuple[int, ...]] = []
-    for group, (ih, hh) in enumerate(zip(*parts, strict=True)):
-        entries.append((ih.start, ih.count, hh.start, hh.count))
-        entries.append((layer.state, below, biases + group * cell.blocks * units, 0))
-    return entries
+    return [
+        [
+            (ih.start, ih.count, hh.start, hh.count),
+            (layer.state, below, biases + group * cell.blocks * units, 0),
+            (ih.first_zeros, ih.zeros, hh.first_zeros, hh.zeros),
+        ]
+        for group, (ih, hh) in enumerate(zip(*parts, strict=True))
+    ]
 
 
 def _grouped(starts: np.ndarray, blocks: int, units: int, groups: int) -> np.ndarray:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rtmobile_iree.passes.vulkan.blocks import Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LaneConstants
 from rtmobile_iree.passes.vulkan.products import Place, as_index
 from rtmobile_iree.passes.vulkan.step_plan import StepPlan
 from rtmobile_iree.passes.vulkan.step_state import Output, StepBuffers
@@ -47,11 +47,11 @@ class Sums:
         assert self.projected is not None
         self._put(self.projected, self.emit.add(self.first, row, later * self._stride), value)
 
-    def bias(self, constants: LaneConstants, row: ir.Value) -> ir.Value:
+    def bias(self, constants: Constants, row: ir.Value) -> ir.Value:
         """Of one row, or of four."""
         return self._get(constants.biases, self.emit.add(self.biases, row))
 
-    def four_biases(self, constants: LaneConstants, rows: ir.Value) -> ir.Value:
+    def four_biases(self, constants: Constants, rows: ir.Value) -> ir.Value:
         """vector<4xf32> of the rows of vector<4xi32>; any where that is padding."""
         e = self.emit
         zero = arith.constant(ir.IntegerType.get_signless(32), 0)
@@ -103,7 +103,7 @@ class StepUnits:
 
     emit: ThreadEmitter
     plan: StepPlan
-    constants: LaneConstants
+    constants: Constants
     buffers: StepBuffers
     sums: Sums
     output: Output

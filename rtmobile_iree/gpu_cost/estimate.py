@@ -18,6 +18,7 @@ from rtmobile_iree.frontend import import_module
 from rtmobile_iree.gpu_cost.counts import KernelRun, Phase, Totals, totals
 from rtmobile_iree.gpu_cost.host import count_runs
 from rtmobile_iree.gpu_cost.models import Model, get_model
+from rtmobile_iree.gpu_cost.operations import HALF, HALF_FMA
 from rtmobile_iree.gpus import GPUS
 from rtmobile_iree.options import Options
 from rtmobile_iree.passes import run_passes
@@ -128,6 +129,7 @@ def phase_ns(
     issued, work = phase.issued, phase.work
     seconds = (
         (issued["fma"] + issued["float"]) / model.fma_s
+        + (issued[HALF_FMA] + issued[HALF]) / model.half_s
         + issued["integer"] / model.integer_s
         + issued["product"] / model.product_s
         + issued["special"] / model.special_s

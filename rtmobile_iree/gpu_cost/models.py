@@ -33,8 +33,8 @@ class Model:
         gpu: its name in `gpus.GPUS`.
         processors: shader processors, each with a shared memory and a share of all rates below.
         resident_threads: most threads that a processor keeps at once.
-        fma_s, integer_s, product_s, special_s: fused multiply-adds, integer additions, integer
-            products, and reciprocals and the like a second.
+        fma_s, half_s, integer_s, product_s, special_s: fused multiply-adds of f32 and of f16,
+            integer additions, integer products, and reciprocals and the like a second.
         shared_bytes_s, lines_bytes_s: from shared memory, and of cache lines into the processors.
         l2_bytes_s: from the cache that all processors share, at most.
         caches: what lies behind, the smallest first; larger working sets come from memory.
@@ -51,6 +51,7 @@ class Model:
     processors: int
     resident_threads: int
     fma_s: float
+    half_s: float
     integer_s: float
     product_s: float
     special_s: float
@@ -86,6 +87,7 @@ ADRENO_640 = Model(
     processors=2,
     resident_threads=2048,
     fma_s=407 * GIGA,
+    half_s=2 * 407 * GIGA,
     integer_s=188 * GIGA,
     product_s=62 * GIGA,
     special_s=55 * GIGA,
@@ -104,9 +106,12 @@ ADRENO_640 = Model(
         "arithmetic, shared memory, texture cache, system cache and memory rates, latencies, sizes",
         "2 shader processors of three texture pipes each: the same, and Mesa's freedreno for its "
         "neighbours",
+        "f16: twice f32's rate; azhirnov's notes on the Adreno 600 series (cpu-gpu-arch) give 128 "
+        "lanes for 64 of f32, and 1,797 GFLOPS for 899",
         "registers: Mesa's freedreno (freedreno_devices.py, ir3_compiler.c): 96 vec4 for each "
         "thread of a pair of waves of 64, 48 vec4 a thread at most",
-        "ASSUMED: a wave issues one op a cycle; L2 gives each processor 64 bytes a cycle; "
+        "ASSUMED: a wave issues one op a cycle, of two f16 elements where they are a pair; "
+        "integers become f16 as fast; L2 gives each processor 64 bytes a cycle; "
         "arithmetic results after 4 cycles; 100 ns a barrier; 3 us between dispatches that depend "
         "on each other; 2,048 threads a processor; lines of 64 bytes",
     ),

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 FMA, FLOAT, SPECIAL, INTEGER, PRODUCT = "fma", "float", "special", "integer", "product"
+HALF_FMA, HALF = "half fma", "half"  # of f16
 # costs nothing by itself: another view of registers
 FREE = {
     "arith.bitcast", "arith.constant", "arith.index_cast", "arith.index_castui", "vector.bitcast",
@@ -31,7 +32,7 @@ INTEGERS: dict[str, Compute] = {
     "arith.andi": np.bitwise_and,
     "arith.ori": np.bitwise_or,
     "arith.xori": np.bitwise_xor,
-    "arith.shli": lambda a, b: a << b,
+    "arith.shli": lambda a, b: ((a << b) + 2**31) % 2**32 - 2**31,
     "arith.shrui": lambda a, b: (a & 0xFFFFFFFF) >> b,
     "arith.shrsi": lambda a, b: a >> b,
     "arith.extui": lambda a: a,
@@ -58,14 +59,23 @@ FLOATS = {
     "arith.uitofp", "arith.fptosi", "arith.fptoui", "math.absf", "math.copysign", "math.roundeven",
     "math.floor",
 }  # fmt: skip
+# whose f16 elements a GPU computes two at a time; from and to f32 it converts one by one
+HALVES = {"math.fma", "arith.addf", "arith.subf", "arith.mulf", "arith.uitofp", "arith.sitofp"}
+HALF_BITS = 16
 SPECIALS = {"arith.divf", "math.exp", "math.exp2", "math.log", "math.sqrt", "math.rsqrt",
             "math.tanh"}  # fmt: skip
 
 
-def cost_class(name: str, is_integer: bool) -> str | None:
-    """What an op of arithmetic is counted as; None for one that is free, or none."""
+def cost_class(name: str, is_integer: bool, bits: int = 32) -> str | None:
+    """What an op of arithmetic is counted as; None for one that is free, or none.
+
+    Args:
+        bits: of an element of its result.
+    """
     if name in FREE:
         return None
+    if bits == HALF_BITS and not is_integer and name in HALVES:
+        return HALF_FMA if name == "math.fma" else HALF
     if name == "math.fma":
         return FMA
     if name in PRODUCTS:

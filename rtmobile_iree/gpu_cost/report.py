@@ -11,6 +11,7 @@ from rich.table import Table
 
 from rtmobile_iree.gpu_cost.counts import KernelRun, Phase
 from rtmobile_iree.gpu_cost.estimate import Estimate, phase_ns
+from rtmobile_iree.gpu_cost.operations import FMA, HALF_FMA
 
 
 def cost_tables(estimates: Sequence[Estimate]) -> list[Table]:
@@ -26,7 +27,7 @@ def cost_tables(estimates: Sequence[Estimate]) -> list[Table]:
     for each in estimates:
         work, total = each.totals.work, each.totals
         counted.add_row(
-            str(each.steps), f"{work['fma']:,}", f"{work['read']:,}", f"{total.streamed_bytes:,}",
+            str(each.steps), f"{_fmas(work):,}", f"{work['read']:,}", f"{total.streamed_bytes:,}",
             f"{work['shared']:,}", f"{work['special']:,}", f"{total.barriers:,}",
             f"{total.dispatches:,}",
         )  # fmt: skip
@@ -48,10 +49,14 @@ def _phases(estimate: Estimate) -> Table:
             limit = max(limits, key=limits.__getitem__)
             table.add_row(
                 run.name, f"{side.workgroups} x {run.threads}", f"{run.times * phase.times:,}",
-                f"{phase.work['fma']:,}", f"{phase.distinct_bytes:,}", f"{limits[limit]:,.0f}",
+                f"{_fmas(phase.work):,}", f"{phase.distinct_bytes:,}", f"{limits[limit]:,.0f}",
                 limit,
             )  # fmt: skip
     return table
+
+
+def _fmas(work: Counter[str]) -> int:
+    return work[FMA] + work[HALF_FMA]
 
 
 def notes(estimate: Estimate, left_out: Sequence[str]) -> list[str]:

@@ -19,6 +19,7 @@ from rtmobile_iree.gpu_cost.estimate import Estimate, estimate
 from rtmobile_iree.gpu_cost.report import notes, summary_fields
 from rtmobile_iree.options import Options
 from rtmobile_iree.paper import FRAME_STEPS, TABLE_2, PaperRow, model_at
+from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.schedule import PER_STEP, PERSISTENT, WAVEFRONT
 from rtmobile_iree.targets import GpuTarget, get_target
 
@@ -29,8 +30,9 @@ VALUES, KERNELS = ("f32", "f16", "i8", "i4"), (PERSISTENT, WAVEFRONT, PER_STEP)
 ROW_STRIPES, COL_BLOCKS = 16, 8
 # what the table needs where it does not go to a terminal
 TABLE_COLUMNS = 190
-# type of values, kernel
-Form = tuple[str, str]
+# type of values, kernel, activations
+Form = tuple[str, str, str]
+ACTIVATIONS = ("f32", "f16")
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class TableRow:
             "rate": self.paper.rate,
             "values": self.form[0],
             "kernel": self.form[1],
+            "activations": self.form[2],
             "paper_gpu_us": self.paper.gpu_us,
             "within_paper_gpu": self.is_within,
             "estimates": [summary_fields(each) for each in self.estimates],
@@ -75,7 +78,9 @@ def make_rows(
             for form in forms:
                 status.update(f"{paper.rate}, {name(form)}")
                 module = model_at(paper, row_stripes, COL_BLOCKS)
-                inputs, options = module.example_inputs(), Options(form[0], gpu_kernel=form[1])
+                values, kernel, activations = form
+                options = Options(values, activations, gpu_kernel=kernel)
+                inputs = module.example_inputs()
                 try:
                     made, _ = estimate(module, inputs, target, (1, FRAME_STEPS), options)
                 except CompileError as error:
@@ -86,7 +91,20 @@ def make_rows(
 
 
 def name(form: Form) -> str:
-    return " ".join(form)
+    values, kernel, activations = form
+    return f"{values} {kernel}" + (f" {activations} products" if activations != "f32" else "")
+
+
+def forms_of(values: str, kernels: str, activations: str) -> list[Form]:
+    """All of the lists, but those that cannot be: f16 activations are f16, i8 or i4 weights' and a
+    step's kernels'."""
+    return [
+        (kind, kernel, each)
+        for each in activations.split(",")
+        for kernel in kernels.split(",")
+        for kind in values.split(",")
+        if each == "f32" or (kernel == PER_STEP and kind in halves.VALUES)
+    ]
 
 
 def to_table(rows: Sequence[TableRow]) -> Table:
@@ -131,13 +149,13 @@ def main(
     values: Annotated[str, typer.Option(help="Types of values, with commas.")] = ",".join(VALUES),
     kernels: Annotated[str, typer.Option(help="Kernels, with commas.")] = ",".join(KERNELS),
     row_stripes: Annotated[int, typer.Option(help="Of every matrix.")] = ROW_STRIPES,
+    activations: Annotated[str, typer.Option(help="With commas.")] = ",".join(ACTIVATIONS),
 ) -> None:
     """Estimates the paper's ten rates on an Adreno 640."""
     chosen = [row for row in TABLE_2 if rates is None or row.rate in rates.split(",")]
     if not chosen:
         raise typer.BadParameter(f"--rates {rates}: use {', '.join(row.rate for row in TABLE_2)}")
-    forms = [(kind, kernel) for kernel in kernels.split(",") for kind in values.split(",")]
-    rows = make_rows(chosen, forms, row_stripes)
+    rows = make_rows(chosen, forms_of(values, kernels, activations), row_stripes)
     if not rows:
         raise typer.BadParameter(f"--values {values} --kernels {kernels}: no kernel takes these")
     console(TABLE_COLUMNS).print(to_table(rows))

@@ -25,6 +25,8 @@ from rtmobile_iree.gpu_cost.decode import Instruction, Region
 from rtmobile_iree.gpu_cost.grid import Grid, Latencies, Memory
 from rtmobile_iree.gpu_cost.loops import turns_alike
 from rtmobile_iree.gpu_cost.operations import (
+    HALF,
+    HALF_FMA,
     INTEGER,
     INTEGERS,
     PREDICATES,
@@ -92,11 +94,12 @@ class Threads:
     def _arithmetic(self, each: Instruction) -> None:
         kind = each.kinds[0]
         issue = self._issue(each.operands)
-        found = cost_class(each.name, kind.is_integer)
+        found = cost_class(each.name, kind.is_integer, kind.bits)
         delay = 0.0
         if found is not None:
             self._count(found, kind.width)
-            self._open.ops += kind.width * self.waves_on
+            slots = -(-kind.width // 2) if found in (HALF, HALF_FMA) else kind.width
+            self._open.ops += slots * self.waves_on
             delay = self.latencies.arithmetic_ns
         self._define(each, self._computed(each), issue + delay)
 
@@ -106,6 +109,8 @@ class Threads:
         operands = [self.values[number] for number in each.operands]
         if each.name == "vector.extract":
             return _lane(operands[0], each.op)
+        if each.name == "vector.from_elements":
+            return tuple(operands) if each.kinds[0].is_integer else None
         if each.name == "arith.cmpi":
             compute = PREDICATES[ir.IntegerAttr(each.op.attributes["predicate"]).value]
             return compute(*operands) if _all_known(operands) else None
