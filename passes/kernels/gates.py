@@ -88,11 +88,12 @@ def live_gates(w_ih: PackedMatrix, w_hh: PackedMatrix, b_hh: np.ndarray) -> Live
     stored[w_hh.reorder] = True
     r, z, n = stored.reshape(3, hidden)
     n = n | (r & (b_hh[2 * hidden :] != 0))
-    r, z, n = (np.flatnonzero(gate).astype(np.int32) for gate in (r, z, n))
-    starts = (0, r.size, r.size + z.size, r.size + z.size + n.size)
+    units = [np.flatnonzero(gate).astype(np.int32) for gate in (r, z, n)]
+    starts = np.cumsum([0, *(each.size for each in units)]).tolist()
     positions = np.full(3 * hidden, -1, np.int32)
-    positions[np.concatenate([r, hidden + z, 2 * hidden + n])] = np.arange(starts[-1])
-    return LiveGates(r, z, n, starts, positions)
+    for gate, (own, start) in enumerate(zip(units, starts, strict=False)):
+        positions[gate * hidden + own] = start + np.arange(own.size)
+    return LiveGates(units[0], units[1], units[2], tuple(starts), positions)
 
 
 def in_blocks(live: LiveGates, runs: Sequence[np.ndarray], block: int) -> LiveGates | None:
