@@ -27,8 +27,8 @@ class StepChoices:
 #   4 words of 64 bits, and 64 rows share those of column and x;
 # - a workgroup of one such vector; more columns at once leave sums no registers;
 # - a chunk of 5 steps reads W_ih six times in 30 steps for 5 dispatches more;
-# - a dispatch costs 0.3 ms and more (IREE's threads spin while they wait), and the persistent
-#   kernel runs on one core.
+# - IREE's threads spin while they wait and take up both cores, and the persistent kernel runs on
+#   one.
 LAVAPIPE = StepChoices(
     step_threads=8, step_unroll=1, step_quads=16, word_bits=64, time_chunk=5, scan_weights=500_000
 )
