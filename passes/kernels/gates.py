@@ -128,7 +128,7 @@ def _places(together: np.ndarray, runs: Sequence[np.ndarray], block: int) -> np.
     """Ascending places for one gate's units; `together`: those of a number are neighbours."""
     places, end = np.zeros(together.size, np.int32), 0
     firsts = np.flatnonzero(np.diff(together, prepend=-1))
-    for first, stop in zip(firsts, [*firsts[1:], together.size], strict=True):
+    for first, stop in zip(firsts, np.append(firsts, together.size)[1:], strict=True):
         for start in (end, end + -end % block):
             places[first:stop] = start + np.arange(stop - first)
             if all(_has_runs(places[:stop] // block, run[:stop]) for run in runs):
