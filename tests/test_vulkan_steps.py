@@ -99,7 +99,7 @@ def lowered(model, x, schedule, dynamic_steps=True):
             kernel="per-step", units=100, step_threads=128, step_unroll=3, time_chunk=2
         ),
         LowerVulkanPass(kernel="per-step", units=24, step_quads=4, word_bits=64, time_chunk=4),
-        LowerVulkanPass(kernel="per-step", units=6, step_quads=4, word_bits=32, time_chunk=64),
+        LowerVulkanPass(kernel="per-step", units=6, step_quads=4, word_bits=32, time_chunk=9),
         LowerVulkanPass(kernel="per-step", units=20, step_blocks=True, step_quads=1, time_chunk=3),
         LowerVulkanPass(
             kernel="per-step", step_blocks=True, step_threads=128, time_chunk=2, chunk_bytes=1
