@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from rtmobile_iree.passes.kernels.dispatch import dynamic_dims
+from rtmobile_iree.passes.kernels.dispatch import dispatch, dynamic_dims
 from rtmobile_iree.passes.packed_ops import stack_inputs, stack_results
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.step_plan import StepSizes
@@ -69,6 +69,18 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
     last = [value for value, _ in others][len(others) - len(cells) :]
     h = _reshape(_slice((vectors, dims_of_vectors), at, buffers.slot), given.type)
     return [y, h, *last]
+
+
+def call_kernel(
+    kernel: str,
+    place: tuple[ir.Value, ir.Value],
+    arguments: Sequence[ir.Value],
+    changed: Carried,
+) -> Carried:
+    """One dispatch; `place`: d and T. Returns what it changed."""
+    d, steps = place
+    made = dispatch(kernel, steps, arguments, [], changed, [d])
+    return [(value, dims) for value, (_, dims) in zip(made.results, changed, strict=True)]
 
 
 def known_steps(stack: Stack) -> int | None:

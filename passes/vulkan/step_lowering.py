@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
+from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel
 from rtmobile_iree.passes.packed_ops import replace_chain
 from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.block_entries import HALF_BITS, NO_PLACE
@@ -16,7 +16,7 @@ from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
 from rtmobile_iree.passes.vulkan.stacks import Stack
-from rtmobile_iree.passes.vulkan.step_loop import Carried, emit_loop
+from rtmobile_iree.passes.vulkan.step_loop import Carried, call_kernel, emit_loop
 from rtmobile_iree.passes.vulkan.step_plan import StepPlan, filling_units, plan_steps, sizes
 from rtmobile_iree.passes.vulkan.step_state import StepBuffers
 from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
@@ -69,12 +69,16 @@ class StepLowering:
             fixed_others = others.values() if others else []
 
             def call(d: ir.Value, steps: ir.Value, changed: Carried) -> Carried:
-                results = self._call("step", (d, steps), fixed, changed)
+                results = call_kernel(f"{self.name}_step", (d, steps), fixed, changed)
                 if not fixed_others:
                     return results
                 vectors, y, units, *cells = results
                 read = [units[0], *fixed_others]
-                return [*self._call("project", (d, steps), read, [vectors, y]), units, *cells]
+                return [
+                    *call_kernel(f"{self.name}_project", (d, steps), read, [vectors, y]),
+                    units,
+                    *cells,
+                ]
 
             results = emit_loop(stack, sizes(plan), self.longest_run, call)
         replace_chain(stack.chain, results)
@@ -107,18 +111,6 @@ class StepLowering:
         values = self.stack.values
         words = fitting_words(values, quads * ROWS, self.schedule.word_bits)
         return LanePool(values, quads, word_bits=words)
-
-    def _call(
-        self,
-        kernel: str,
-        place: tuple[ir.Value, ir.Value],
-        arguments: Sequence[ir.Value],
-        changed: Carried,
-    ) -> Carried:
-        """One dispatch; `place`: d and T."""
-        d, steps = place
-        made = dispatch(f"{self.name}_{kernel}", steps, arguments, [], changed, [d])
-        return [(value, dims) for value, (_, dims) in zip(made.results, changed, strict=True)]
 
     def _define_step(self, plan: StepPlan, constants: PoolBuffers) -> None:
         stack = self.stack

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from rtmobile_iree.dialects.constants import constant
-from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel, dispatch
+from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel
 from rtmobile_iree.passes.packed_ops import replace_chain, stack_inputs, stack_results
 from rtmobile_iree.passes.vulkan.dispatch import (
     PoolBuffers,
@@ -16,7 +16,13 @@ from rtmobile_iree.passes.vulkan.dispatch import (
     workgroup_size,
 )
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.step_loop import Carried, emit_runs, empty, known_steps
+from rtmobile_iree.passes.vulkan.step_loop import (
+    Carried,
+    call_kernel,
+    emit_runs,
+    empty,
+    known_steps,
+)
 from rtmobile_iree.passes.vulkan.wave import ProjectKernel, WaveBuffers, WaveKernel, WaveTurn
 from rtmobile_iree.passes.vulkan.wave_plan import WavePlan
 from torch_mlir import ir
@@ -96,25 +102,13 @@ class WaveLowering:
         """The dispatch that projects the inputs of chunks of turn d."""
         terms, between, *_ = state
         read = [fixed.x, between[0], *fixed.projections]
-        return [*self._call(PROJECT, (d, fixed.steps), read, [terms]), *state[1:]]
+        return [*call_kernel(f"{self.name}_{PROJECT}", (d, fixed.steps), read, [terms]), *state[1:]]
 
     def _scan(self, d: ir.Value, fixed: _Fixed, state: Carried) -> Carried:
         """The dispatch of turn d that scans."""
         terms, *changed = state
         read = [fixed.x, terms[0], *fixed.scans]
-        return [terms, *self._call(SCAN, (d, fixed.steps), read, changed)]
-
-    def _call(
-        self,
-        kernel: str,
-        place: tuple[ir.Value, ir.Value],
-        arguments: Sequence[ir.Value],
-        changed: Carried,
-    ) -> Carried:
-        """One dispatch; `place`: d and T."""
-        d, steps = place
-        made = dispatch(f"{self.name}_{kernel}", steps, arguments, [], changed, [d])
-        return [(value, dims) for value, (_, dims) in zip(made.results, changed, strict=True)]
+        return [terms, *call_kernel(f"{self.name}_{SCAN}", (d, fixed.steps), read, changed)]
 
     def _define_project(self, pool: PoolBuffers) -> None:
         plan = self.plan
