@@ -14,6 +14,7 @@ from rtmobile_iree.passes.vulkan.block_entries import lane_entry, packed_places
 from rtmobile_iree.passes.vulkan.blocks import BlockPool
 from rtmobile_iree.passes.vulkan.values import integer_biases, integer_powers
 from torch import nn
+from torch_layers import Outputs
 
 import rtmobile_iree as rt
 from rtmobile_iree.bspc import convert, pack, unpack
@@ -27,17 +28,6 @@ from rtmobile_iree.values import LARGEST, VALUE_BITS
 
 TOLERANCE = 1e-3
 BSP = {"column_rate": 3, "row_rate": 1.5, "row_stripes": 3, "col_blocks": 2}
-
-
-class Outputs(nn.Module):
-    """The outputs of a recurrent layer alone."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x):
-        return self.layer(x)[0]
 
 
 def program(model, x, values, is_half):

@@ -14,7 +14,7 @@ from rtmobile_iree.passes.vulkan.step_loop import MOST_IN_LINE
 from rtmobile_iree.passes.vulkan.values import fitting_words
 from rtmobile_iree.passes.weights import walk
 from torch import nn
-from torch_layers import recurrent_layers
+from torch_layers import Outputs, recurrent_layers
 
 import rtmobile_iree as rt
 from rtmobile_iree.bspc import pack
@@ -116,17 +116,6 @@ def test_outputs_are_pytorchs_under_any_schedule(vulkan, schedule):
     program = Module(compile_text(text, get_target("lavapipe")), VULKAN)
     for steps in (1, 5, 30):
         check(program, model, torch.randn(steps, 2, 11))
-
-
-class Outputs(nn.Module):
-    """The outputs of a recurrent layer alone."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x):
-        return self.layer(x)[0]
 
 
 @pytest.mark.parametrize("values", ["f16", "bf16", "i8"])

@@ -22,3 +22,14 @@ CELLS = {
     "rnn_tanh": nn.RNNCell,
     "rnn_relu": partial(nn.RNNCell, nonlinearity="relu"),
 }
+
+
+class Outputs(nn.Module):
+    """The outputs of a recurrent layer alone."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        return self.layer(x)[0]
