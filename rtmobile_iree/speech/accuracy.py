@@ -2,7 +2,7 @@
 
 Dense models of several seeds, and from each the paper's nine points by ADMM, beside one-shot BSP,
 unstructured pruning and whole rows and columns at the same rates. A training run fills one cell
-(method, rate, seed), or, by ADMM, a chain of rising rates. Finished cells are in the JSON file, a
+(method, rate, seed), or, by ADMM, those of all rates. Finished cells are in the JSON file, a
 stopped run goes on where it was, and the table is written anew after each cell; those not there yet
 are called missing.
 """

@@ -10,13 +10,11 @@ from typing import Any
 from rtmobile_iree.paper import TABLE_2, PaperRow
 from rtmobile_iree.speech.points import METHODS
 
-# by column rate, row rate
-PAPER: dict[tuple[float, float], PaperRow] = {
-    (row.column_rate, row.row_rate): row for row in TABLE_2 if row.compression > 1
-}
+# by compression
+PAPER: dict[int, PaperRow] = {row.compression: row for row in TABLE_2 if row.compression > 1}
 MISSING = "missing"
-# method, column rate, row rate, seed
-Key = tuple[str, float, float, int]
+# method, compression, seed
+Key = tuple[str, int, int]
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Cell:
 
     Attributes:
         method: "dense", or one of `points.METHODS`.
-        column_rate, row_rate, seed: what it is.
+        rate, seed: compression that was sought, and what chance it had.
         kept, weights: recurrent weights that are not 0, and all.
         valid_per, test_per: percent.
         steps: optimizer steps; of a pruned model, those after the dense model's.
@@ -33,8 +31,7 @@ class Cell:
     """
 
     method: str
-    column_rate: float
-    row_rate: float
+    rate: int
     seed: int
     kept: int
     weights: int
@@ -57,18 +54,16 @@ class Cell:
 
     @property
     def key(self) -> Key:
-        return self.method, self.column_rate, self.row_rate, self.seed
+        return self.method, self.rate, self.seed
 
     def __str__(self) -> str:
         return (
-            f"{self.method} {self.column_rate:g}x{self.row_rate:g} seed {self.seed}: "
+            f"{self.method} {self.rate}x seed {self.seed}: "
             f"PER {self.test_per:.2f} % (valid {self.valid_per:.2f} %), {self.kept:,} kept"
         )
 
 
-def markdown(
-    done: Sequence[Cell], subject: dict[str, Any], rates: Iterable[tuple[float, float]]
-) -> str:
+def markdown(done: Sequence[Cell], subject: dict[str, Any], rates: Iterable[int]) -> str:
     """The whole file."""
     dense = [cell for cell in done if cell.method == "dense"]
     heads = ["compression (the paper's rates)", "kept", "the paper's", *METHODS.values()]
@@ -82,7 +77,7 @@ def markdown(
         _row(["1 (dense PER)", "1", "18.80", *[_dense(dense)] * len(METHODS)]),
     ]
     for rate in rates:
-        there = [cell for cell in done if (cell.column_rate, cell.row_rate) == rate]
+        there = [cell for cell in done if cell.rate == rate]
         columns = [_added([c for c in there if c.method == m], dense) for m in METHODS]
         paper = PAPER[rate]
         name = f"{paper.compression} ({paper.rate.replace('x', ' x ')})"
@@ -102,27 +97,27 @@ def _preface(dense: Sequence[Cell], subject: dict[str, Any]) -> list[str]:
         f"({one.utterances:,} utterances; {one.test_phones:,} phones to find in `test`). Cells: "
         "what pruning adds to the PER of the dense model of the same seed, percent points on "
         "`test`; mean, and least to greatest, of the seeds there are. The paper's column is of "
-        "TIMIT and a 2 x 1024 GRU: other recordings, and a larger model.",
+        "TIMIT and a 2 x 1024 GRU.",
     ]
 
 
 def _notes(subject: dict[str, Any]) -> list[str]:
     effort, training = subject["effort"], subject["prune"]
     return [
-        "Compression is the paper's: its column and row rates multiply to more (16 x 5 is 80, and "
-        "43 is what it kept), so rows are pruned here by as much as is left of the compression. "
-        "ADMM. Three runs go through all of them, stage by stage: columns 10, in stripes of 16 "
-        "rows; columns 10, 16, then rows, in stripes of 4; and columns 10, 16, 20, then rows, in "
-        "stripes of 4. A stage rises to its rate by "
+        "Compression is of the GRU's four matrices; the output layer stays dense. The paper's "
+        "column and row rates multiply to more than its compression (16 x 5 is 80, and 43 is what "
+        "it kept). BSP prunes columns alone here, in stripes of 4 rows: pruning whole rows as well "
+        "cost more than as many weights of columns. ADMM goes through all rates in one run, a "
+        "stage each, which rises to its rate by "
         f"factors of at most {effort['rise']:g}, each with {effort['admm']:,} optimizer steps "
         f"towards the structure and {effort['rise_steps']:,} under the mask, then retrains for "
         f"{effort['retrain']:,}; batches of {training['batch']}. "
-        "Whole rows and columns go the same way. One-shot and unstructured pruning set their masks "
-        "at once, and retrain for as many steps as ADMM takes to that rate (the list below has "
-        "them). Every model's decoder is tuned on `valid`. Distillation from the dense model, "
-        f"all methods: {training['distill']:g}. Rates are of the GRU's four matrices; the output "
-        "layer stays dense. Made by `python -m rtmobile_iree.speech.accuracy`; a cell that is "
-        "missing has not been run.",
+        "The other methods start from the dense model at each rate and take as many steps as ADMM "
+        "takes to it (the list below has them): one-shot and unstructured pruning retrain under "
+        "masks set at once; whole rows and columns, by the root of the rate each, rise by ADMM and "
+        "retrain after both. Every model's decoder is tuned on `valid`. Distillation from the "
+        f"dense model, all methods: {training['distill']:g}. Made by "
+        "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
     ]
 
 
@@ -130,9 +125,9 @@ def _each(done: Sequence[Cell]) -> list[str]:
     """Every run, a line each."""
     heads = ["method", "rate", "seed", "kept", "steps", "PER valid", "PER test"]
     rows = [
-        [c.method, _name((c.column_rate, c.row_rate)), str(c.seed), f"{c.kept:,}", f"{c.steps:,}",
+        [c.method, str(c.rate), str(c.seed), f"{c.kept:,}", f"{c.steps:,}",
          f"{c.valid_per:.2f}", f"{c.test_per:.2f}"]
-        for c in sorted(done, key=lambda c: (c.method, c.column_rate * c.row_rate, c.seed))
+        for c in sorted(done, key=lambda c: (c.method, c.rate, c.seed))
     ]  # fmt: skip
     return ["## Every run", "", _row(heads), _row(["---"] * len(heads)), *map(_row, rows)]
 
@@ -159,10 +154,6 @@ def _dense(dense: Sequence[Cell]) -> str:
 def _kept(found: Sequence[Cell]) -> str:
     admm = [cell for cell in found if cell.method == "admm"]
     return f"1/{admm[0].weights / admm[0].kept:.1f}" if admm else MISSING
-
-
-def _name(rate: tuple[float, float]) -> str:
-    return f"{rate[0]:g} x {rate[1]:g}"
 
 
 def _row(fields: Sequence[str]) -> str:

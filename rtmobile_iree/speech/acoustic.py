@@ -9,6 +9,7 @@ little of what follows.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import Literal
@@ -90,6 +91,11 @@ class PhoneGRU(nn.Module):
         """
         y, state = self.gru((x - self.mean) * self.scale, state)
         return self.fc(self.dropout(y)), state
+
+    def training_scores(self, x: Tensor, gru: Callable[[Tensor], Tensor]) -> Tensor:
+        """What `self(x, zeros)` scores, by a `GRUPass` of `self.gru`."""
+        scores: Tensor = self.fc(self.dropout(gru((x - self.mean) * self.scale)))
+        return scores
 
     def initial_state(self, batch: int = 1) -> Tensor:
         """[layers, batch, hidden] f32 zeros."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -28,11 +28,13 @@ class Example:
         x: [T, inputs] f32, stacked.
         labels: [T] i64, those of the first `delay` steps `NO_LABEL`.
         own: whether its speaker is one of those that will be tested.
+        teacher: [T, classes] f32, what the dense model scores without augmentation; or None.
     """
 
     x: Tensor
     labels: Tensor
     own: bool = True
+    teacher: Tensor | None = None
 
     @staticmethod
     def of(item: Item, config: ModelConfig, own: bool = True) -> Example:
@@ -50,18 +52,22 @@ class Batch:
         x: [B, T, inputs] f32.
         labels: [B, T] i64, `NO_LABEL` where there is none.
         lengths: [B] i64, steps.
+        teacher: [B, T, classes] f32, or None where an example has none.
     """
 
     x: Tensor
     labels: Tensor
     lengths: Tensor
+    teacher: Tensor | None = None
 
     @staticmethod
     def of(examples: Sequence[Example]) -> Batch:
+        teachers = [e.teacher for e in examples if e.teacher is not None]
         return Batch(
             pad_sequence([e.x for e in examples], batch_first=True),
             pad_sequence([e.labels for e in examples], True, NO_LABEL),
             torch.tensor([len(e.x) for e in examples]),
+            pad_sequence(teachers, True) if len(teachers) == len(examples) else None,
         )
 
     def phones(self) -> list[Tensor]:
@@ -119,4 +125,4 @@ def augmented(
             width = int(rng.integers(0, settings.band_mask_bands + 1))
             start = int(rng.integers(0, BANDS - width + 1))
             stacked[row, :, :, start : start + width] = average[:, start : start + width]
-    return Batch(x, batch.labels, batch.lengths)
+    return replace(batch, x=x)

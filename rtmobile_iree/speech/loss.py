@@ -10,25 +10,23 @@ from rtmobile_iree.speech.acoustic import ModelConfig
 from rtmobile_iree.speech.batches import NO_LABEL, Batch
 
 
-def training_loss(
-    scores: Tensor, batch: Batch, config: ModelConfig, teacher: Tensor | None, distill: float
-) -> Tensor:
-    """Cross-entropy of the labelled steps or CTC, mixed with the distance from a teacher's scores.
+def training_loss(scores: Tensor, batch: Batch, config: ModelConfig, distill: float) -> Tensor:
+    """Cross-entropy of the labelled steps or CTC, mixed with the distance from a teacher's.
 
     Args:
         scores: [B, T, classes] f32.
-        teacher: the dense model's scores of the same batch, or None.
-        distill: share of the teacher's part, 0 to 1 (Hinton et al., arXiv 1503.02531, at
-            temperature 1: Kullback-Leibler divergence of the classes of a step).
+        distill: share of the distance from the teacher's scores, 0 to 1, where the batch has them
+            (Hinton et al., arXiv 1503.02531, at temperature 1: Kullback-Leibler divergence of the
+            classes of a step).
 
     Returns:
         A scalar, nats a step (CTC: nats a phone).
     """
     loss = _ctc(scores, batch) if config.loss == "ctc" else _frames(scores, batch)
-    if teacher is None or distill == 0:
+    if batch.teacher is None or distill == 0:
         return loss
     heard = torch.arange(scores.shape[1]) < batch.lengths[:, None]
-    student, wanted = log_softmax(scores[heard], -1), log_softmax(teacher[heard], -1)
+    student, wanted = log_softmax(scores[heard], -1), log_softmax(batch.teacher[heard], -1)
     distance = kl_div(student, wanted, reduction="batchmean", log_target=True)
     return (1 - distill) * loss + distill * distance
 

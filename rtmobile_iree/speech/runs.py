@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from rtmobile_iree.errors import DivergenceError
+from rtmobile_iree.gru_training.stack import GRUPass, Precision
 from rtmobile_iree.prune.phases import Phase
 from rtmobile_iree.prune.pruner import BSPPruner
 from rtmobile_iree.prune.recipe import Recipe
 from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU, plain_copy
-from rtmobile_iree.speech.batches import Example
+from rtmobile_iree.speech.batches import Batch, Example
 from rtmobile_iree.speech.checkpoint import Checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, Item
 from rtmobile_iree.speech.decode import Decoding, estimate_decoding
@@ -30,6 +31,8 @@ PRIOR_SCALES = (0.0, 0.3, 0.6)
 ACOUSTIC_SCALES = (0.2, 0.3, 0.45, 0.7, 1.0, 1.5, 2.0, 3.0)
 # what a run that diverged leaves in its folder
 LAST_GOOD = "last-good.safetensors"
+# utterances that the teacher scores at once
+TEACHER_BATCH = 32
 
 
 def train_dense(
@@ -95,6 +98,8 @@ def train_pruned(
     pruner = make_pruner(module)
     subject = _subject(dataset, recipe, seed, subject) | {"start": start.notes}
     examples = _examples(dataset, config)
+    if recipe.distill:
+        examples = with_teacher(examples, start.module, recipe.precision)
 
     def finished(model: PhoneGRU) -> Checkpoint:
         decoding = tune_decoding(model, dataset, dataset.split("valid"), start.decoding)
@@ -105,10 +110,7 @@ def train_pruned(
         if at_stage is not None:
             at_stage(phase, finished(plain_copy(module)))
 
-    task = Task(
-        module, examples, recipe, seed, subject,
-        teacher=start.module.eval(), pruner=pruner, at_stage=snapshot,
-    )  # fmt: skip
+    task = Task(module, examples, recipe, seed, subject, pruner=pruner, at_stage=snapshot)
     run = Run(task, folder, progress)
     return finished(_finish(run, replace(start, notes=subject)))
 
@@ -170,6 +172,23 @@ def _examples(dataset: Dataset, config: ModelConfig) -> list[Example]:
     return [
         Example.of(item, config, item.utterance.speaker in own) for item in dataset.split("train")
     ]
+
+
+def with_teacher(
+    examples: Sequence[Example], teacher: PhoneGRU, precision: Precision
+) -> list[Example]:
+    """The examples with what a module, in eval mode then, scores."""
+    teacher.eval()
+    gru, scored = GRUPass(teacher.gru, precision), list(examples)
+    order = sorted(range(len(examples)), key=lambda n: len(examples[n].x))
+    with torch.no_grad():
+        for start in range(0, len(order), TEACHER_BATCH):
+            numbers = order[start : start + TEACHER_BATCH]
+            batch = Batch.of([examples[n] for n in numbers])
+            scores = teacher.training_scores(batch.x, gru)
+            for number, row, length in zip(numbers, scores, batch.lengths.tolist(), strict=True):
+                scored[number] = replace(examples[number], teacher=row[:length].clone())
+    return scored
 
 
 def _subject(

@@ -46,7 +46,6 @@ class Task:
         seed: of everything random but the module's first weights.
         subject: plain JSON that says which run this is; a state of another is refused.
         validate: PER in percent of the module as it is, on `valid`; None: the loss alone is told.
-        teacher: the dense model, where the recipe distills.
         pruner: sets phases and masks; None in a dense run.
         at_stage: called with the phase that has just ended under a mask, the module in eval mode.
     """
@@ -57,7 +56,6 @@ class Task:
     seed: int
     subject: State
     validate: Callable[[], float] | None = None
-    teacher: PhoneGRU | None = None
     pruner: Pruner | None = None
     at_stage: Callable[[Phase], None] = lambda phase: None
 

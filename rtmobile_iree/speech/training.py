@@ -19,11 +19,11 @@ import torch
 from torch import Tensor
 
 from rtmobile_iree.errors import DivergenceError, InputError
+from rtmobile_iree.gru_training.stack import GRUPass
 from rtmobile_iree.speech.acoustic import PhoneGRU, plain_copy
 from rtmobile_iree.speech.batches import Batch, augmented, epoch_batches, epoch_numbers
 from rtmobile_iree.speech.loss import training_loss
 from rtmobile_iree.speech.task import Position, Progress, Pruner, State, Task
-from rtmobile_iree.speech.train_gru import training_scores
 
 STATE, LOG = "state.pt", "log.jsonl"
 SAVE_EVERY_S = 20.0
@@ -42,6 +42,7 @@ class Run:
         """
         self.task, self.folder, self.progress = task, folder, progress
         self.at = Position()
+        self.gru_pass = GRUPass(task.module.gru, task.recipe.precision)
         recipe = task.recipe
         self.optimizer = torch.optim.AdamW(
             task.module.parameters(),
@@ -115,10 +116,8 @@ class Run:
             group["lr"] = task.recipe.learning_rate * self._pace()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed((task.seed << 32) + self.at.step)  # dropout
-            scores = training_scores(module, batch.x, task.recipe.precision)
-        loss = training_loss(
-            scores, batch, module.config, self._teacher_scores(batch), task.recipe.distill
-        )
+            scores = module.training_scores(batch.x, self.gru_pass)
+        loss = training_loss(scores, batch, module.config, task.recipe.distill)
         whole = loss if pruner is None else loss + pruner.penalty()
         self.optimizer.zero_grad()
         whole.backward()
@@ -144,14 +143,6 @@ class Run:
             self.task.module.eval()
             self.task.at_stage(phase)
         return False
-
-    def _teacher_scores(self, batch: Batch) -> Tensor | None:
-        teacher = self.task.teacher
-        if teacher is None or self.task.recipe.distill == 0:
-            return None
-        with torch.inference_mode():
-            scores = training_scores(teacher, batch.x, self.task.recipe.precision)
-        return scores.clone()
 
     def _pace(self) -> float:
         """Share of the highest learning rate: a rise and a cosine; flat and lower where masks come

@@ -14,7 +14,7 @@ from rtmobile_iree.speech import training
 from rtmobile_iree.speech.batches import Example, epoch_numbers
 from rtmobile_iree.speech.checkpoint import load_checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, Item
-from rtmobile_iree.speech.points import METHODS, Chain, Effort, chain_recipe, run_point
+from rtmobile_iree.speech.points import METHODS, Effort, point_recipe, run_point
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import evaluate, prune_by_recipe, train_dense, train_pruned
 
@@ -184,7 +184,7 @@ QUICK = Effort(admm=4, rise=4.0, retrain=3, settings={"project_every": 2})
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_point_by_each_method(method, trained, dataset, recipe, tmp_path):
-    wanted = chain_recipe(method, Chain((4,), (2,)), trained.config, QUICK)
+    wanted = point_recipe(method, (2, 8), trained.config, QUICK)
     point = run_point(trained, dataset, wanted, training=recipe, folder=tmp_path)
     assert point.weights / point.kept == pytest.approx(8, rel=0.15)
     assert point.checkpoint.notes["steps"] == 14, "all methods take as many steps"
@@ -193,29 +193,24 @@ def test_a_point_by_each_method(method, trained, dataset, recipe, tmp_path):
     assert point.test_per == per.percent
 
 
-def test_the_stages_of_a_chain_are_points_of_their_own(trained, dataset, recipe, tmp_path):
-    chain, found, seen = Chain((2, 4), (1.5, 2)), {}, []
+def test_the_stages_of_a_run_are_points_of_their_own(trained, dataset, recipe, tmp_path):
+    seen = {}
     rising = replace(QUICK, rise=1.5, rise_steps=1)
-
-    def keep(phase, checkpoint):
-        seen.append(chain.point(phase))
-        found[seen[-1]] = checkpoint
-
     point = run_point(
         trained,
         dataset,
-        chain_recipe("admm", chain, trained.config, rising),
+        point_recipe("admm", (2, 4, 5), trained.config, rising),
         training=recipe,
         folder=tmp_path,
-        at_stage=keep,
+        at_stage=lambda phase, checkpoint: seen.update({phase.cap: checkpoint}),
     )
-    assert seen == [(2, 1), (4, 1), (4, 1.5), (4, 2)], "not where the rate only rises"
-    assert point.checkpoint.notes["steps"] == 6 * 4 + 2 * 1 + 4 * 3
-    for (columns, rows), checkpoint in found.items():
+    assert list(seen) == [2, 4, 5], "not where the rate only rises"
+    assert point.checkpoint.notes["steps"] == 5 * 4 + 2 * 1 + 3 * 3
+    for rate, checkpoint in seen.items():
         notes = checkpoint.notes
-        assert notes["weights"] / notes["kept"] == pytest.approx(columns * rows, rel=0.15)
-    assert same(found[4, 2].module, point.checkpoint.module)
-    assert not same(found[4, 1.5].module, point.checkpoint.module)
+        assert notes["weights"] / notes["kept"] == pytest.approx(rate, rel=0.15)
+    assert same(seen[5].module, point.checkpoint.module)
+    assert not same(seen[4].module, point.checkpoint.module)
 
 
 def test_a_point_of_files(trained, tones, tmp_path):

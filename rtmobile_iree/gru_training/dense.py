@@ -1,4 +1,4 @@
-"""The model's forward pass as training runs it: scores and gradients of whole utterances, fast.
+"""A GRU layer, forward and backward, as dense training runs it.
 
 PyTorch's `nn.GRU` on a CPU adds up a weight's gradient step by step, and has no bf16 of its own.
 Here a layer's inputs and its weights' gradients are one matrix product each for all steps, a step
@@ -10,37 +10,10 @@ docs/speech.md.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import dropout
-
-from rtmobile_iree.speech.acoustic import PhoneGRU
-
-Precision = Literal["f32", "bf16"]
-DTYPES: dict[Precision, torch.dtype] = {"f32": torch.float32, "bf16": torch.bfloat16}
-
-
-def training_scores(module: PhoneGRU, x: Tensor, precision: Precision) -> Tensor:
-    """What `module(x, zeros)` scores, with dropout in training mode.
-
-    Args:
-        x: [B, T, inputs] f32, raw log-mel frames, stacked.
-        precision: of the operands of matrix products.
-
-    Returns:
-        [B, T, classes] f32.
-    """
-    gru, dtype = module.gru, DTYPES[precision]
-    y = ((x - module.mean) * module.scale).transpose(0, 1)
-    for layer in range(gru.num_layers):
-        if layer:
-            y = dropout(y, gru.dropout, gru.training)
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        y = GRULayer.apply(y, *(getattr(gru, f"{name}_l{layer}") for name in names), dtype)
-    scores: Tensor = module.fc(module.dropout(y))
-    return scores.transpose(0, 1)
 
 
 class GRULayer(torch.autograd.Function):

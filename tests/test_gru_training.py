@@ -1,0 +1,114 @@
+"""Passes over a GRU stack in training, dense and under masks: PyTorch's outputs and gradients."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rtmobile_iree.gru_training import stack
+from rtmobile_iree.gru_training.sparse import Sparsity
+from rtmobile_iree.gru_training.stack import GRUPass
+from rtmobile_iree.prune.masks import MaskedWeight
+from rtmobile_iree.prune.structure import Structure
+from rtmobile_iree.prune.weights import plain_parameter, select_weights
+
+SIZES = [(1, 1, 1, 1), (13, 2, 3, 7), (32, 3, 5, 1), (7, 1, 1, 9), (8, 2, 17, 12)]
+
+
+def made(units, layers, batch, steps, **options):
+    """A GRU and its input, the same for the same arguments."""
+    torch.manual_seed(units)
+    gru = nn.GRU(5, units, layers, batch_first=True, **options)
+    return gru, torch.randn(batch, steps, 5)
+
+
+def masked(gru, share):
+    """Puts masks on all matrices that keep so much of them, by chance."""
+    generator = torch.Generator().manual_seed(0)
+    for weight in select_weights(gru, None):
+        mask = MaskedWeight(weight, parameter := plain_parameter(weight), Structure(1, 1, 1, 1))
+        mask.keep(torch.rand(parameter.shape, generator=generator) < share)
+
+
+def outputs_and_gradients(gru, x, forward):
+    gru.zero_grad()
+    x = x.clone().requires_grad_()
+    y = forward(x)
+    weights = torch.linspace(-1, 1, y.numel()).view_as(y)
+    (y * weights).sum().backward()
+    return y.detach(), [x.grad, *(parameter.grad.clone() for parameter in gru.parameters())]
+
+
+def assert_same(gru, x, gru_pass, close):
+    plain = outputs_and_gradients(gru, x, lambda x: gru(x)[0])
+    fast = outputs_and_gradients(gru, x, gru_pass)
+    assert (plain[0] - fast[0]).norm() <= close * plain[0].norm()
+    largest = max(gradient.norm() for gradient in plain[1])
+    for one, other in zip(plain[1], fast[1], strict=True):
+        assert (one - other).norm() <= close * largest
+
+
+@pytest.mark.parametrize(("units", "layers", "batch", "steps"), SIZES)
+@pytest.mark.parametrize(("precision", "close"), [("f32", 1e-5), ("bf16", 4e-2)])
+def test_dense_is_pytorchs_gru(units, layers, batch, steps, precision, close):
+    gru, x = made(units, layers, batch, steps)
+    assert_same(gru, x, GRUPass(gru, precision), close)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize(("units", "layers", "batch", "steps"), SIZES)
+def test_sparse_is_pytorchs_gru_under_masks(units, layers, batch, steps, share, monkeypatch):
+    monkeypatch.setattr(stack, "SPARSE_BELOW", 2.0)
+    monkeypatch.setattr(GRUPass, "_dense", None)  # it is not what runs
+    gru, x = made(units, layers, batch, steps)
+    masked(gru, share)
+    assert_same(gru, x, GRUPass(gru, "f32"), 1e-5)
+
+
+def test_a_changed_mask_is_seen():
+    gru, x = made(16, 2, 3, 4)
+    masked(gru, 0.05)
+    gru_pass = GRUPass(gru, "f32")
+    assert_same(gru, x, gru_pass, 1e-5)
+    gru.parametrizations.weight_hh_l0[0].kept.logical_not_()
+    assert_same(gru, x, gru_pass, 1e-5)
+
+
+def test_few_weights_take_the_sparse_way(monkeypatch):
+    taken = []
+    for way in ("_dense", "_sparse"):
+        run = getattr(GRUPass, way)
+        monkeypatch.setattr(
+            GRUPass, way, lambda *args, way=way, run=run: taken.append(way) or run(*args)
+        )
+    gru, x = made(64, 1, 2, 3)
+    GRUPass(gru, "f32")(x)
+    masked(gru, 0.02)
+    GRUPass(gru, "f32")(x)
+    assert taken == ["_dense", "_sparse"]
+
+
+@pytest.mark.parametrize("share", [1.0, 0.02])
+def test_dropout_is_of_training_only(share):
+    gru, x = made(16, 2, 2, 5, dropout=0.5)
+    if share < 1:
+        masked(gru, share)
+    gru_pass = GRUPass(gru, "f32")
+    assert not gru_pass(x).equal(gru_pass(x))
+    gru.eval()
+    assert gru_pass(x).equal(gru_pass(x))
+
+
+def test_sparsity_is_a_matrix_and_its_transpose():
+    matrix = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [3.0, 4.0, 5.0]])
+    sparsity = Sparsity.of(matrix != 0)
+    values = sparsity.values(matrix)
+    bounds, columns = sparsity.csr
+    assert values.tolist() == [2, 3, 4, 5]
+    assert bounds.tolist() == [0, 1, 1, 4]
+    assert columns.tolist() == [1, 0, 1, 2]
+    bounds, rows = sparsity.transposed
+    assert values[sparsity.order].tolist() == [3, 2, 4, 5]
+    assert bounds.tolist() == [0, 1, 3, 4]
+    assert rows.tolist() == [2, 0, 2, 2]
+    assert sparsity.matrix(np.float32(values)).equal(matrix)
