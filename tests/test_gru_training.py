@@ -22,12 +22,14 @@ def made(units, layers, batch, steps, **options):
     return gru, torch.randn(batch, steps, 5)
 
 
-def masked(gru, share):
-    """Puts masks on all matrices that keep so much of them, by chance."""
+def masked(gru, share, together=1):
+    """Puts masks on all matrices that keep so much of them, by chance; so many rows alike."""
     generator = torch.Generator().manual_seed(0)
     for weight in select_weights(gru, None):
         mask = MaskedWeight(weight, parameter := plain_parameter(weight), Structure(1, 1, 1, 1))
-        mask.keep(torch.rand(parameter.shape, generator=generator) < share)
+        rows, columns = parameter.shape
+        kept = torch.rand((rows // together, columns), generator=generator) < share
+        mask.keep(kept.repeat_interleave(together, 0))
 
 
 def outputs_and_gradients(gru, x, forward):
@@ -58,10 +60,24 @@ def test_dense_is_pytorchs_gru(units, layers, batch, steps, precision, close):
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize(("units", "layers", "batch", "steps"), SIZES)
 def test_sparse_is_pytorchs_gru_under_masks(units, layers, batch, steps, share, monkeypatch):
-    monkeypatch.setattr(stack, "SPARSE_BELOW", 2.0)
+    monkeypatch.setattr(stack, "SPARSE_BELOW", {1: 1.0, 4: 1.0})
     monkeypatch.setattr(GRUPass, "_dense", None)  # it is not what runs
     gru, x = made(units, layers, batch, steps)
     masked(gru, share)
+    assert_same(gru, x, GRUPass(gru, "f32"), 1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
+@pytest.mark.parametrize(("units", "layers", "batch", "steps"), [(4, 1, 1, 1), (32, 2, 18, 11)])
+def test_rows_that_share_columns(units, layers, batch, steps, share, monkeypatch):
+    monkeypatch.setattr(stack, "SPARSE_BELOW", {1: 1.0, 4: 1.0})
+    gru, x = made(units, layers, batch, steps)
+    masked(gru, share, together=4)
+    mask = gru.parametrizations.weight_hh_l0[0].kept
+    assert Sparsity.of(mask).group == 4
+    assert_same(gru, x, GRUPass(gru, "f32"), 1e-5)
+    mask[5, 3].logical_not_()
+    assert Sparsity.of(mask).group == 1
     assert_same(gru, x, GRUPass(gru, "f32"), 1e-5)
 
 
@@ -99,7 +115,7 @@ def test_dropout_is_of_training_only(share):
     assert gru_pass(x).equal(gru_pass(x))
 
 
-def test_sparsity_is_a_matrix_and_its_transpose():
+def test_sparsity_of_single_rows():
     matrix = torch.tensor([[0.0, 2.0, 0.0], [0.0, 0.0, 0.0], [3.0, 4.0, 5.0]])
     sparsity = Sparsity.of(matrix != 0)
     values = sparsity.values(matrix)
@@ -107,8 +123,16 @@ def test_sparsity_is_a_matrix_and_its_transpose():
     assert values.tolist() == [2, 3, 4, 5]
     assert bounds.tolist() == [0, 1, 1, 4]
     assert columns.tolist() == [1, 0, 1, 2]
-    bounds, rows = sparsity.transposed
-    assert values[sparsity.order].tolist() == [3, 2, 4, 5]
-    assert bounds.tolist() == [0, 1, 3, 4]
-    assert rows.tolist() == [2, 0, 2, 2]
     assert sparsity.matrix(np.float32(values)).equal(matrix)
+
+
+def test_sparsity_of_four_rows():
+    first = torch.tensor([[0, 1, 1], [0, 0, 0], [1, 0, 0]]).bool()
+    kept = first.repeat_interleave(4, 0)
+    matrix = torch.arange(1.0, 37).view(12, 3) * kept
+    sparsity = Sparsity.of(kept)
+    assert (sparsity.group, sparsity.kept) == (4, 12)
+    values = sparsity.values(matrix)
+    assert values.tolist() == [[2, 5, 8, 11], [3, 6, 9, 12], [25, 28, 31, 34]]
+    assert [part.tolist() for part in sparsity.csr] == [[0, 2, 2, 3], [1, 2, 0]]
+    assert sparsity.matrix(values).equal(matrix)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,61 +16,64 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rtmobile_iree.gru_training import quad_kernels, row_kernels
 from rtmobile_iree.gru_training.lanes import LANES
-from rtmobile_iree.gru_training.sparse_kernels import dots, gru_backward, gru_forward, products
 
 
 @dataclass(frozen=True)
 class Sparsity:
-    """Where a matrix [M, N] has weights, in CSR; and its transpose's.
+    """Where a matrix [M, N] has weights: in CSR, of single rows or of four that share columns.
 
     Attributes:
-        flat: [K] i64, each kept entry's place in the matrix; rows rise, then columns.
-        bounds: [M + 1] i64, columns: [K] i32.
-        order: [K] i64, the transpose's entries in terms of these; its bounds and rows likewise.
+        group: rows of an entry, R: 1 or 4.
+        flat: [E, R] i64, the places in the matrix; groups of rows rise, then columns.
     """
 
     shape: tuple[int, int]
+    group: int
     flat: Tensor
 
     @staticmethod
     def of(kept: Tensor) -> Sparsity:
         """A mask's: [M, N] bool."""
         rows, columns = kept.shape
-        return Sparsity((rows, columns), kept.flatten().nonzero().flatten())
+        # a gate's rows are M / 3, and no group lies in two gates
+        group = 1 if rows % 12 else 4
+        first = kept.view(-1, group, columns)
+        if not first.eq(first[:, :1]).all():
+            group, first = 1, kept.view(-1, 1, columns)
+        entries = first[:, 0].flatten().nonzero()
+        start = entries // columns * group * columns + entries % columns
+        return Sparsity((rows, columns), group, start + torch.arange(group) * columns)
+
+    @property
+    def kept(self) -> int:
+        """Weights."""
+        return self.flat.numel()
+
+    @property
+    def kernels(self) -> ModuleType:
+        """`row_kernels`, or those of four rows."""
+        return row_kernels if self.group == 1 else quad_kernels
 
     @cached_property
     def csr(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        flat = self.flat.numpy()
-        return _bounds(flat // self.shape[1], self.shape[0]), _i32(flat % self.shape[1])
-
-    @cached_property
-    def transposed(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-        flat = self.flat.numpy()[self.order]
-        return _bounds(flat % self.shape[1], self.shape[1]), _i32(flat // self.shape[1])
-
-    @cached_property
-    def order(self) -> NDArray[np.int64]:
-        return np.argsort(self.flat.numpy() % self.shape[1], kind="stable")
+        """`bounds` [M / R + 1] i64, where each group's entries begin, and `columns` [E] i32."""
+        first = self.flat[:, 0].numpy()
+        groups = first // (self.group * self.shape[1])
+        bounds = np.searchsorted(groups, np.arange(self.shape[0] // self.group + 1))
+        return bounds, np.ascontiguousarray(first % self.shape[1], np.int32)
 
     def values(self, matrix: Tensor) -> NDArray[np.float32]:
-        """[K], of a matrix [M, N] f32."""
+        """[E] or, of four rows, [E, 4], of a matrix [M, N] f32."""
         found: NDArray[np.float32] = matrix.detach().flatten()[self.flat].numpy()
-        return found
+        return found if self.group > 1 else found[:, 0]
 
     def matrix(self, values: NDArray[np.float32]) -> Tensor:
         """[M, N], zeros elsewhere."""
         full = torch.zeros(self.shape[0] * self.shape[1])
-        full[self.flat] = torch.from_numpy(values)
+        full[self.flat.flatten()] = torch.from_numpy(values.reshape(-1))
         return full.view(self.shape)
-
-
-def _bounds(sorted_numbers: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    return np.searchsorted(sorted_numbers, np.arange(count + 1))
-
-
-def _i32(numbers: NDArray[np.int64]) -> NDArray[np.int32]:
-    return np.ascontiguousarray(numbers, np.int32)
 
 
 def into_lanes(x: Tensor) -> Tensor:
@@ -105,11 +109,13 @@ class SparseGRULayer(torch.autograd.Function):
         start[: 2 * units] += b_hh[: 2 * units]
         values_ih, values_hh = ih.values(w_ih), hh.values(w_hh)
         gates, heard = _rows(steps, 3 * units, lanes), _rows(steps, units, lanes)
-        products(*ih.csr, values_ih, start.numpy(), x.numpy(), gates.numpy())
+        ih.kernels.products(*ih.csr, values_ih, start.numpy(), x.numpy(), gates.numpy())
         hidden = _rows(steps + 1, units, lanes)
         hidden[0] = 0
         bias = b_hh[2 * units :].numpy()
-        gru_forward(*hh.csr, values_hh, bias, gates.numpy(), heard.numpy(), hidden.numpy())
+        hh.kernels.gru_forward(
+            *hh.csr, values_hh, bias, gates.numpy(), heard.numpy(), hidden.numpy()
+        )
         ctx.save_for_backward(x, gates, heard, hidden)
         ctx.sparse = ih, values_ih, hh, values_hh
         return hidden[1:]
@@ -121,8 +127,8 @@ class SparseGRULayer(torch.autograd.Function):
         ih, values_ih, hh, values_hh = ctx.sparse
         steps, units, lanes = heard.shape
         dgates, dn = _rows(steps, 3 * units, lanes), _rows(steps, units, lanes)
-        gru_backward(
-            *hh.transposed, values_hh[hh.order], gates.numpy(), heard.numpy(), hidden.numpy(),
+        hh.kernels.gru_backward(
+            *hh.csr, values_hh, gates.numpy(), heard.numpy(), hidden.numpy(),
             grads[0].contiguous().numpy(), dgates.numpy(), dn.numpy(),
             np.zeros((units, lanes), np.float32),
         )  # fmt: skip
@@ -131,14 +137,14 @@ class SparseGRULayer(torch.autograd.Function):
         dw_ih, db_ih = _gradients(ih, dgates, x)
         dx = None
         if ctx.needs_input_grad[0]:
-            dx = _rows(steps, x.shape[1], lanes)
-            zeros = np.zeros(x.shape[1], np.float32)
-            products(*ih.transposed, values_ih[ih.order], zeros, dgates.numpy(), dx.numpy())
+            dx = _rows(steps, x.shape[1], lanes).zero_()
+            ih.kernels.transposed_products(*ih.csr, values_ih, dgates.numpy(), dx.numpy())
         return dx, dw_ih, dw_hh, db_ih, db_hh, None, None
 
 
 def _gradients(sparsity: Sparsity, rows: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Of the matrix and of the bias, from those of their sum."""
-    values, sums = np.empty(len(sparsity.flat), np.float32), np.empty(rows.shape[1], np.float32)
-    dots(*sparsity.csr, rows.numpy(), x.numpy(), values, sums)
+    values = np.empty(sparsity.flat.shape if sparsity.group > 1 else sparsity.kept, np.float32)
+    sums = np.empty(rows.shape[1], np.float32)
+    sparsity.kernels.dots(*sparsity.csr, rows.numpy(), x.numpy(), values, sums)
     return sparsity.matrix(values), torch.from_numpy(sums)

@@ -24,11 +24,11 @@ from rtmobile_iree.gru_training.lanes import (
     total,
 )
 
-__all__ = ["dots", "gru_backward", "gru_forward", "products"]
+__all__ = ["dots", "gru_backward", "gru_forward", "products", "transposed_products"]
 
 _JIT: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 # steps whose inputs stay in the cache while all rows take them
-_STEPS = 8
+STEPS = 8
 
 Bounds = NDArray[np.int64]
 Columns = NDArray[np.int32]
@@ -61,8 +61,8 @@ def products(
     steps, _, width = x.shape
     pitch, x_pitch, out_pitch = width * 4, x.strides[0], out.strides[0]
     for lane in range(0, width, LANES):
-        for first in range(0, steps, _STEPS):
-            last = min(first + _STEPS, steps)
+        for first in range(0, steps, STEPS):
+            last = min(first + STEPS, steps)
             source, target = x[first, 0, lane:].ctypes.data, out[first, 0, lane:].ctypes.data
             for row in range(len(bounds) - 1):
                 into = splat(start[row])
@@ -88,6 +88,32 @@ def products(
                     step += 1
                     here += x_pitch
                     there += out_pitch
+
+
+@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+def _scatter(bounds, columns, values, x, pitch, out):  # type: ignore[no-untyped-def]
+    """out += transposed W x; x and out are addresses."""
+    for row in range(len(bounds) - 1):
+        mine = load(x + row * pitch)
+        for at in range(bounds[row], bounds[row + 1]):
+            target = out + columns[at] * pitch
+            store(target, times_plus(values[at], mine, load(target)))
+
+
+@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+def transposed_products(
+    bounds: Bounds, columns: Columns, values: Floats, x: Floats, out: Floats
+) -> None:
+    """out += transposed W x at every step.
+
+    Args:
+        x: [T, M, L], out: [T, N, L].
+    """
+    steps, _, width = x.shape
+    for step in range(steps):
+        for lane in range(0, width, LANES):
+            source, target = x[step, 0, lane:].ctypes.data, out[step, 0, lane:].ctypes.data
+            _scatter(bounds, columns, values, source, width * 4, target)
 
 
 @numba.njit(**_JIT)  # type: ignore[untyped-decorator]
@@ -137,7 +163,7 @@ def gru_backward(
     """Gradients of all steps of a layer, the last one first.
 
     Args:
-        bounds, columns, values: W_hh transposed, [H, 3H].
+        bounds, columns, values: W_hh [3H, H].
         gates, heard, hidden: as `gru_forward` left them.
         dy: [T, H, L], of the outputs.
         dgates: [T, 3H, L], out: of r, z and W_hn h + b_hn, before their functions.
@@ -145,31 +171,32 @@ def gru_backward(
         dh: [H, L], in: zeros; out: of the state before the first step.
     """
     steps, units, width = heard.shape
-    pitch = width * 4
-    one = splat(np.float32(1))
     for step in range(steps - 1, -1, -1):
         for lane in range(0, width, LANES):
             change = dh[0, lane:].ctypes.data
-            gate = gates[step, 0, lane:].ctypes.data
             dgate = dgates[step, 0, lane:].ctypes.data
-            listen = heard[step, 0, lane:].ctypes.data
-            h = hidden[step, 0, lane:].ctypes.data
-            wanted, new = dy[step, 0, lane:].ctypes.data, dn[step, 0, lane:].ctypes.data
-            for unit in range(units):
-                row = unit * pitch
-                at_z, at_n = row + units * pitch, row + 2 * units * pitch
-                r, z, n = load(gate + row), load(gate + at_z), load(gate + at_n)
-                d = load(change + row) + load(wanted + row)
-                before = (one - z) * (one - n * n) * d
-                store(new + row, before)
-                store(dgate + at_n, before * r)
-                store(dgate + row, before * load(listen + row) * (r - r * r))
-                store(dgate + at_z, d * (load(h + row) - n) * (z - z * z))
-                store(change + row, d * z)
-            for unit in range(units):
-                into = load(change + unit * pitch)
-                into = _row_sum(unit, bounds, columns, values, dgate, pitch, into)
-                store(change + unit * pitch, into)
+            gate_gradients(
+                gates[step, 0, lane:].ctypes.data, heard[step, 0, lane:].ctypes.data,
+                hidden[step, 0, lane:].ctypes.data, dy[step, 0, lane:].ctypes.data, dgate,
+                dn[step, 0, lane:].ctypes.data, change, units, width * 4,
+            )  # fmt: skip
+            _scatter(bounds, columns, values, dgate, width * 4, change)
+
+
+@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+def gate_gradients(gate, heard, h, dy, dgate, dn, dh, units, pitch):  # type: ignore[no-untyped-def]
+    """One step's, of 16 lanes; all addresses. `dh` in: the next step's part; out: times z."""
+    one = splat(np.float32(1))
+    for row in range(0, units * pitch, pitch):
+        at_z, at_n = row + units * pitch, row + 2 * units * pitch
+        r, z, n = load(gate + row), load(gate + at_z), load(gate + at_n)
+        d = load(dh + row) + load(dy + row)
+        before = (one - z) * (one - n * n) * d
+        store(dn + row, before)
+        store(dgate + at_n, before * r)
+        store(dgate + row, before * load(heard + row) * (r - r * r))
+        store(dgate + at_z, d * (load(h + row) - n) * (z - z * z))
+        store(dh + row, d * z)
 
 
 @numba.njit(**_JIT)  # type: ignore[untyped-decorator]
@@ -184,10 +211,10 @@ def dots(bounds: Bounds, columns: Columns, a: Floats, x: Floats, out: Floats, su
     sums[:] = 0
     steps, _, width = x.shape
     for lane in range(0, width, LANES):
-        for first in range(0, steps, _STEPS):
+        for first in range(0, steps, STEPS):
             _dots_of(
                 bounds, columns, a[first, 0, lane:].ctypes.data, x[first, 0, lane:].ctypes.data,
-                a.strides[0], x.strides[0], width * 4, min(_STEPS, steps - first), out, sums,
+                a.strides[0], x.strides[0], width * 4, min(STEPS, steps - first), out, sums,
             )  # fmt: skip
 
 
@@ -204,8 +231,8 @@ def _dots_of(bounds, columns, a, x, a_pitch, x_pitch, width, steps, out, sums): 
         for at in range(bounds[row], bounds[row + 1]):
             other = x + columns[at] * width
             even, odd = zero, zero
-            if steps == _STEPS:  # written out
-                for step in range(0, _STEPS, 2):
+            if steps == STEPS:  # written out
+                for step in range(0, STEPS, 2):
                     here, there = mine + step * a_pitch, other + step * x_pitch
                     even = dot(load(here), load(there), even)
                     odd = dot(load(here + a_pitch), load(there + x_pitch), odd)
