@@ -69,9 +69,12 @@ def _train(
     seed: int,
     output: Path,
 ) -> Checkpoint:
+    from rtmobile_iree.gru_training.memory import keep_freed_memory
     from rtmobile_iree.prune.recipe import Recipe
     from rtmobile_iree.speech.checkpoint import load_checkpoint
     from rtmobile_iree.speech.runs import prune_by_recipe, train_dense, train_pruned
+
+    keep_freed_memory()
 
     if prune is None or start is None:
         return train_dense(dataset, training, seed, output, _say)
