@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -13,7 +14,7 @@ from rtmobile_iree.prune.phases import Phase
 from rtmobile_iree.speech.accuracy_table import PAPER, Key
 from rtmobile_iree.speech.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, open_dataset
-from rtmobile_iree.speech.points import METHODS, Effort, Method, point_recipe, run_point
+from rtmobile_iree.speech.points import METHODS, TRAINED_ON, Effort, Method, point_recipe, run_point
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import train_dense
 
@@ -45,12 +46,12 @@ class Job:
     """One training run.
 
     Attributes:
-        method: "dense", or one of `points.METHODS`.
+        method: "dense", or one of `points.Method`.
         rates: rising; those it goes through, or that give it its number of steps.
         cells: those of the rates whose cells it fills.
     """
 
-    method: str
+    method: Method | Literal["dense"]
     seed: int
     rates: tuple[int, ...]
     cells: tuple[int, ...]
@@ -74,10 +75,11 @@ def dense_job(seed: int) -> Job:
 
 def jobs_of(seeds: int) -> list[Job]:
     """All runs, the most telling first: a dense model and all its rates by ADMM, then one-shot;
-    the other seeds' likewise; then the other methods, seed by seed."""
+    the other seeds' dense and by ADMM; then all else, seed by seed."""
     made = [(dense_job(seed), *_jobs(CHAINED, seed)) for seed in range(seeds)]
-    jobs = [*made[0], *_jobs("one-shot", 0)] if made else []
+    jobs = [*made[0], *_jobs(TRAINED_ON, 0), *_jobs("one-shot", 0)] if made else []
     jobs += [job for chain in made[1:] for job in chain]
+    jobs += [job for seed in range(seeds) for job in _jobs(TRAINED_ON, seed)]
     jobs += [job for seed in range(seeds) for method in METHODS for job in _jobs(method, seed)]
     return list(dict.fromkeys(jobs))
 
@@ -85,6 +87,9 @@ def jobs_of(seeds: int) -> list[Job]:
 def _jobs(method: Method, seed: int) -> Iterator[Job]:
     if method == CHAINED:
         yield Job(method, seed, RATES, RATES)
+        return
+    if method == TRAINED_ON:
+        yield Job(method, seed, RATES[:1], (1,))
         return
     for count, rate in enumerate(RATES, 1):
         yield Job(method, seed, RATES[:count], (rate,))
@@ -100,11 +105,13 @@ def run_job(settings: Settings, job: Job) -> None:
     if job.method == "dense":
         folder = dense.folder(settings.work)
         save_checkpoint(path, train_dense(dataset, settings.dense, job.seed, folder))
-        return
-    _prune(settings, job, dataset, load_checkpoint(path))
+    else:
+        _prune(settings, job, job.method, dataset, load_checkpoint(path))
 
 
-def _prune(settings: Settings, job: Job, dataset: Dataset, start: Checkpoint) -> None:
+def _prune(
+    settings: Settings, job: Job, method: Method, dataset: Dataset, start: Checkpoint
+) -> None:
     def keep(phase: Phase, checkpoint: Checkpoint) -> None:
         write(round(phase.cap), checkpoint)
 
@@ -113,11 +120,10 @@ def _prune(settings: Settings, job: Job, dataset: Dataset, start: Checkpoint) ->
             path = job.checkpoint(settings.work, (job.method, rate, job.seed))
             save_checkpoint(path, checkpoint)
 
-    method: Method = next(method for method in METHODS if method == job.method)
     recipe = point_recipe(method, job.rates, start.config, settings.effort)
     folder = job.folder(settings.work)
     last = run_point(
         start, dataset, recipe, job.seed, training=settings.prune, folder=folder,
         at_stage=keep if method == CHAINED else None,
     )  # fmt: skip
-    write(job.rates[-1], last.checkpoint)
+    write(job.cells[-1], last.checkpoint)

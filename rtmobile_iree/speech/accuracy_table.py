@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtmobile_iree.paper import TABLE_2, PaperRow
-from rtmobile_iree.speech.points import METHODS
+from rtmobile_iree.speech.points import METHODS, TRAINED_ON
 
 # by compression
 PAPER: dict[int, PaperRow] = {row.compression: row for row in TABLE_2 if row.compression > 1}
@@ -22,7 +22,7 @@ class Cell:
     """One finished run.
 
     Attributes:
-        method: "dense", or one of `points.METHODS`.
+        method: "dense", or one of `points.Method`.
         rate, seed: compression that was sought, and what chance it had.
         kept, weights: recurrent weights that are not 0, and all.
         valid_per, test_per: percent.
@@ -75,6 +75,7 @@ def markdown(done: Sequence[Cell], subject: dict[str, Any], rates: Iterable[int]
         _row(heads),
         _row(["---"] * len(heads)),
         _row(["1 (dense PER)", "1", "18.80", *[_dense(dense)] * len(METHODS)]),
+        _row(["1, trained on", "1", "", *[_trained_on(done, dense)] * len(METHODS)]),
     ]
     for rate in rates:
         there = [cell for cell in done if cell.rate == rate]
@@ -115,7 +116,9 @@ def _notes(subject: dict[str, Any]) -> list[str]:
         "The other methods start from the dense model at each rate and take as many steps as ADMM "
         "takes to it (the list below has them): one-shot and unstructured pruning retrain under "
         "masks set at once; whole rows and columns, by the root of the rate each, rise by ADMM and "
-        "retrain after both. Every model's decoder is tuned on `valid`. Distillation from the "
+        'retrain after both. "Trained on" is the dense model, unpruned, after as many steps more '
+        "as ADMM takes to the first rate: what pruned models gain by training alone. Every "
+        "model's decoder is tuned on `valid`. Distillation from the "
         f"dense model, all methods: {training['distill']:g}. Made by "
         "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
     ]
@@ -149,6 +152,12 @@ def _dense(dense: Sequence[Cell]) -> str:
     pers = [cell.test_per for cell in dense]
     spread = f" ({min(pers):.2f} to {max(pers):.2f})" if len(pers) > 1 else ""
     return f"{statistics.mean(pers):.2f}{spread}"
+
+
+def _trained_on(done: Sequence[Cell], dense: Sequence[Cell]) -> str:
+    found = [cell for cell in done if cell.method == TRAINED_ON]
+    added = _added(found, dense)
+    return f"{added}, {found[0].steps:,} steps" if found else added
 
 
 def _kept(found: Sequence[Cell]) -> str:

@@ -20,13 +20,15 @@ from rtmobile_iree.speech.runs import prune_by_recipe, train_pruned
 from rtmobile_iree.speech.task import Progress, Pruner
 from rtmobile_iree.speech.unstructured import UnstructuredPruner
 
-Method = Literal["admm", "one-shot", "unstructured", "rows-columns"]
+Method = Literal["admm", "one-shot", "unstructured", "rows-columns", "trained-on"]
 METHODS: dict[Method, str] = {
     "admm": "BSP, ADMM",
     "one-shot": "BSP, one-shot magnitude",
     "rows-columns": "whole rows and columns, ADMM",
     "unstructured": "unstructured magnitude",
 }
+# what the methods are to be told from: the dense model, unpruned, after as many steps more
+TRAINED_ON: Method = "trained-on"
 # Of BSP's stripes. Smaller ones lose less, and make more panels: masks of 16 x set at once and
 # retrained for 500 steps add 18.5 points to PER in stripes of 16 rows, 14.8 in 8, and 12.0 in 4
 # (2 x 512 units). Blocks of columns make no difference to that, so there is one.
@@ -129,6 +131,7 @@ def point_recipe(
     BSP's are of columns alone. ADMM goes through all of them, a stage each. The others go straight
     to the last one, and take as many steps altogether: what sets masks by magnitude retrains; whole
     rows and columns, pruned alike, rise to it by ADMM, and retrain after each for half of the rest.
+    "trained-on" prunes nothing.
     """
     rate = rates[-1]
     admm = {"kind": "admm", "steps": effort.admm, **effort.settings}
@@ -143,8 +146,8 @@ def point_recipe(
         return whole
     if method == "one-shot":
         return Recipe(method={"kind": "magnitude"}, retrain_steps=steps, **bsp)
-    if method == "unstructured":
-        return Unstructured(rate, steps)
+    if method in ("unstructured", TRAINED_ON):
+        return Unstructured(rate if method == "unstructured" else 1.0, steps)
     each = math.sqrt(rate)
     layers = {"gru": {"column_rate": each, "row_rate": each}}
     there = {"method": admm, "layers": layers, "row_stripes": 1, "col_blocks": 1, **rise}

@@ -12,7 +12,7 @@ from rtmobile_iree.speech.accuracy import read_results, run_table, write_results
 from rtmobile_iree.speech.accuracy_jobs import RATES, Job, Settings, dense_job, jobs_of
 from rtmobile_iree.speech.accuracy_table import Cell, markdown
 from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
-from rtmobile_iree.speech.points import METHODS, Effort, point_recipe
+from rtmobile_iree.speech.points import METHODS, TRAINED_ON, Effort, point_recipe
 from rtmobile_iree.speech.recipe import TrainRecipe
 
 SUBJECT = {
@@ -40,14 +40,16 @@ def settings(tones, recipe, tmp_path):
 
 def test_every_cell_once_and_the_most_telling_first():
     keys = [key for job in jobs_of(3) for key in job.keys]
-    assert len(keys) == len(set(keys)) == 3 * (1 + len(METHODS) * len(RATES))
+    assert len(keys) == len(set(keys)) == 3 * (2 + len(METHODS) * len(RATES))
     assert RATES == (10, 19, 29, 43, 80, 103, 153, 245, 301)
     assert keys[0] == ("dense", 1, 0)
     assert keys[1:10] == [("admm", rate, 0) for rate in RATES]
-    assert keys[10:19] == [("one-shot", rate, 0) for rate in RATES]
-    assert keys[19:21] == [("dense", 1, 1), ("admm", 10, 1)]
-    assert keys[29] == ("dense", 1, 2)
-    assert all(key[2] == 0 for key in keys[39:57])
+    assert keys[10] == ("trained-on", 1, 0)
+    assert keys[11:20] == [("one-shot", rate, 0) for rate in RATES]
+    assert keys[20:22] == [("dense", 1, 1), ("admm", 10, 1)]
+    assert keys[30] == ("dense", 1, 2)
+    assert keys[40:42] == [("trained-on", 1, 1), ("trained-on", 1, 2)]
+    assert all(key[2] == 0 for key in keys[42:60])
     folders = [job.folder(Path("work")) for job in jobs_of(3)]
     assert len(set(folders)) == len(folders)
 
@@ -59,16 +61,18 @@ def test_means_spreads_and_gaps():
         cell("admm", 10, 0, 20.5),
         cell("admm", 10, 1, 21.0),
         cell("one-shot", 10, 0, 23.0),
+        cell("trained-on", 1, 1, 20.0),
         cell("unstructured", 29, 2, 23.0),  # its dense model is not there
     ]
     text = markdown(done, SUBJECT, RATES)
     table = [line for line in text.splitlines() if line.startswith("| ")]
     assert "20.50 (20.00 to 21.00)" in table[2]
-    first = [field.strip() for field in table[3].strip("|").split("|")]
+    assert "-1.00, 70 steps" in table[3]
+    first = [field.strip() for field in table[4].strip("|").split("|")]
     assert first == [
         "10 (10 x 1)", "1/10.0", "+0.00", "+0.25 (+0.00 to +0.50)", "+3.00", "missing", "missing",
     ]  # fmt: skip
-    assert table[5].count("missing") == 5
+    assert table[6].count("missing") == 5
     assert "| unstructured | 29 | 2 | 100 | 70 | 23.00 | 23.00 |" in text
 
 
@@ -90,7 +94,7 @@ def test_every_method_takes_as_many_steps_to_a_rate(count):
     config, effort = ModelConfig(("sil", "aa")), Effort()
     module = PhoneGRU(config)
     steps = {}
-    for method in METHODS:
+    for method in (*METHODS, TRAINED_ON):
         make, _ = points._pruner(point_recipe(method, RATES[:count], config, effort))
         steps[method] = (pruner := make(copy.deepcopy(module))).steps
         assert pruner.phase.kind != "done"
@@ -102,14 +106,16 @@ def test_every_method_takes_as_many_steps_to_a_rate(count):
 def test_the_table_goes_on_where_it_was(settings, tmp_path, monkeypatch):
     chain = Job("admm", 0, (4, 8), (4, 8))
     single = Job("unstructured", 0, (4,), (4,))
-    wanted = [dense_job(0), chain, single]
+    more = Job("trained-on", 0, (4,), (1,))
+    wanted = [dense_job(0), chain, single, more]
     monkeypatch.setattr("rtmobile_iree.speech.accuracy.jobs_of", lambda count: wanted[:count])
     path = tmp_path / "results" / "accuracy.json"
     first = run_table(settings, path, seeds=2, jobs=1)
     assert [one.key for one in first] == [*wanted[0].keys, *chain.keys]
     assert first[2].weights / first[2].kept == pytest.approx(8, rel=0.2)
     assert "missing" in path.with_suffix(".md").read_text()
-    again = run_table(settings, path, seeds=3, jobs=2)
+    again = run_table(settings, path, seeds=4, jobs=2)
     assert again[:3] == first
-    assert again[3].key == single.keys[0]
-    assert len(json.loads(path.read_text())["cells"]) == 4
+    assert {again[3].key, again[4].key} == {single.keys[0], more.keys[0]}
+    assert {cell.key: cell.kept for cell in again}[more.keys[0]] == first[0].weights
+    assert len(json.loads(path.read_text())["cells"]) == 5
