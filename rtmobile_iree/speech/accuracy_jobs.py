@@ -14,7 +14,15 @@ from rtmobile_iree.prune.phases import Phase
 from rtmobile_iree.speech.accuracy_table import PAPER, Key
 from rtmobile_iree.speech.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rtmobile_iree.speech.dataset import Dataset, open_dataset
-from rtmobile_iree.speech.points import METHODS, TRAINED_ON, Effort, Method, point_recipe, run_point
+from rtmobile_iree.speech.points import (
+    METHODS,
+    TRAINED_ON,
+    Effort,
+    Method,
+    column_rates,
+    point_recipe,
+    run_point,
+)
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import train_dense
 
@@ -112,8 +120,10 @@ def run_job(settings: Settings, job: Job) -> None:
 def _prune(
     settings: Settings, job: Job, method: Method, dataset: Dataset, start: Checkpoint
 ) -> None:
+    stages = dict(zip(column_rates(job.rates, start.config), job.rates, strict=True))
+
     def keep(phase: Phase, checkpoint: Checkpoint) -> None:
-        write(round(phase.cap), checkpoint)
+        write(stages[phase.cap], checkpoint)
 
     def write(rate: int, checkpoint: Checkpoint) -> None:
         if rate in job.cells:

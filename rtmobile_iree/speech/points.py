@@ -124,22 +124,22 @@ def run_point(
 
 
 def point_recipe(
-    method: Method, rates: Sequence[float], config: ModelConfig, effort: Effort
+    method: Method, compressions: Sequence[float], config: ModelConfig, effort: Effort
 ) -> Recipe | Unstructured:
-    """What a method does to reach the last of some rising rates.
+    """What a method does to reach the last of some rising compressions.
 
     BSP's are of columns alone. ADMM goes through all of them, a stage each. The others go straight
     to the last one, and take as many steps altogether: what sets masks by magnitude retrains; whole
     rows and columns, pruned alike, rise to it by ADMM, and retrain after each for half of the rest.
     "trained-on" prunes nothing.
     """
-    rate = rates[-1]
+    compression, rates = compressions[-1], column_rates(compressions, config)
     admm = {"kind": "admm", "steps": effort.admm, **effort.settings}
     rise = {"rise": effort.rise, "rise_steps": effort.rise_steps}
     stripes = {"row_stripes": max(1, 3 * config.hidden // STRIPE_ROWS), "col_blocks": 1}
-    bsp = {"layers": {"gru": {"column_rate": rate}}, **stripes}
+    bsp = {"layers": {"gru": {"column_rate": rates[-1]}}, **stripes}
     whole = Recipe(
-        method=admm, retrain_steps=effort.retrain, column_stages=tuple(rates[:-1]), **rise, **bsp
+        method=admm, retrain_steps=effort.retrain, column_stages=rates[:-1], **rise, **bsp
     )
     steps = _steps(whole)
     if method == "admm":
@@ -147,12 +147,32 @@ def point_recipe(
     if method == "one-shot":
         return Recipe(method={"kind": "magnitude"}, retrain_steps=steps, **bsp)
     if method in ("unstructured", TRAINED_ON):
-        return Unstructured(rate if method == "unstructured" else 1.0, steps)
-    each = math.sqrt(rate)
+        return Unstructured(compression if method == "unstructured" else 1.0, steps)
+    each = math.sqrt(compression)
     layers = {"gru": {"column_rate": each, "row_rate": each}}
     there = {"method": admm, "layers": layers, "row_stripes": 1, "col_blocks": 1, **rise}
     rises = _steps(Recipe(retrain_steps=0, **there))
     return Recipe(retrain_steps=max(0, (steps - rises) // 2), **there)
+
+
+def column_rates(compressions: Sequence[float], config: ModelConfig) -> tuple[float, ...]:
+    """What columns are pruned by so that a model of BSP keeps no more than a compression says.
+
+    A stripe keeps whole columns, 13 of 1024 at 80, and one at least: where rounding leaves over a
+    hundredth too much, the rate is raised.
+    """
+    widths = [config.inputs] + [config.hidden] * (2 * config.layers - 1)
+
+    def kept(rate: float) -> int:
+        return sum(max(1, round(width / rate)) for width in widths)
+
+    found = []
+    for compression in compressions:
+        rate = float(compression)
+        while kept(rate) > max(len(widths), 1.01 * sum(widths) / compression):
+            rate *= 1.005
+        found.append(rate)
+    return tuple(found)
 
 
 def _steps(recipe: Recipe) -> int:

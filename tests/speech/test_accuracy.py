@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from rtmobile_iree.errors import InputError
+from rtmobile_iree.prune.projection import block_budget
 from rtmobile_iree.speech import points
 from rtmobile_iree.speech.accuracy import read_results, run_table, write_results
 from rtmobile_iree.speech.accuracy_jobs import RATES, Job, Settings, dense_job, jobs_of
 from rtmobile_iree.speech.accuracy_table import Cell, markdown
 from rtmobile_iree.speech.acoustic import ModelConfig, PhoneGRU
-from rtmobile_iree.speech.points import METHODS, TRAINED_ON, Effort, point_recipe
+from rtmobile_iree.speech.points import METHODS, TRAINED_ON, Effort, column_rates, point_recipe
 from rtmobile_iree.speech.recipe import TrainRecipe
 
 SUBJECT = {
@@ -86,6 +87,24 @@ def test_results_of_other_recipes_are_not_mixed_in(tmp_path):
     path.write_text("{}")
     with pytest.raises(InputError, match="no results of this table"):
         read_results(path, SUBJECT)
+
+
+def test_no_point_keeps_more_than_its_compression_says():
+    config = ModelConfig(("sil", "aa"), 1024, 2, stack=3)
+    assert sum(columns_kept(10, config)) == 12 + 3 * 102
+    assert column_rates((10, 19, 29), config) == (10, 19, 29)
+    for compression in RATES:
+        (rate,) = column_rates((compression,), config)
+        assert rate < 1.07 * compression
+        assert sum(columns_kept(rate, config)) <= 1.01 * (120 + 3 * 1024) / compression
+    assert column_rates((2, 300), ModelConfig(("sil", "aa"), 4))[0] == 2, "one column at least"
+
+
+def columns_kept(rate, config):
+    """Of a stripe of each matrix, as the projection counts them."""
+    widths = (config.inputs, *[config.hidden] * (2 * config.layers - 1))
+    return [block_budget(width, rate, 1).base[0] + block_budget(width, rate, 1).extra
+            for width in widths]  # fmt: skip
 
 
 @pytest.mark.parametrize("count", range(1, len(RATES) + 1))

@@ -199,17 +199,17 @@ def test_the_stages_of_a_run_are_points_of_their_own(trained, dataset, recipe, t
     point = run_point(
         trained,
         dataset,
-        point_recipe("admm", (2, 4, 5), trained.config, rising),
+        point_recipe("admm", (2, 4, 6), trained.config, rising),
         training=recipe,
         folder=tmp_path,
         at_stage=lambda phase, checkpoint: seen.update({phase.cap: checkpoint}),
     )
-    assert list(seen) == [2, 4, 5], "not where the rate only rises"
+    assert list(seen) == [2, 4, 6], "not where the rate only rises"
     assert point.checkpoint.notes["steps"] == 5 * 4 + 2 * 1 + 3 * 3
     for rate, checkpoint in seen.items():
         notes = checkpoint.notes
         assert notes["weights"] / notes["kept"] == pytest.approx(rate, rel=0.15)
-    assert same(seen[5].module, point.checkpoint.module)
+    assert same(seen[6].module, point.checkpoint.module)
     assert not same(seen[4].module, point.checkpoint.module)
 
 
