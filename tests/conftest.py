@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from dataclasses import dataclass
@@ -11,6 +12,15 @@ from typing import Any
 import pytest
 
 TASKS = Path("/proc/self/task")
+# Lavapipe's code for a vector of threads has parts for each of them, so that LLVM takes half the
+# time for four threads that it takes for eight. Its cache does not tell the two apart.
+WIDTH, SHADERS = "LP_NATIVE_VECTOR_WIDTH", "MESA_SHADER_CACHE_DIR"
+
+
+def pytest_collection_finish():
+    """What was imported by now stays; the garbage collector need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -18,6 +28,13 @@ def _one_torch_thread():
     """Tests run on small machines beside each other; sums are the same in every run."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers():
+    """Whatever tests a worker ran before."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
 
 
 @dataclass(frozen=True)
@@ -88,10 +105,16 @@ def arm64():
 
 @pytest.fixture(scope="session")
 def vulkan():
-    """Vulkan on this machine, as a device; without it the test is skipped."""
+    """Vulkan on this machine, as a device; without it the test is skipped.
+
+    Lavapipe runs four threads at once in the tests; `full_width` runs as many as it can.
+    """
     from rtmobile_iree.devices import get_device
+    from rtmobile_iree.devices.runtime_tools import cache_folder
     from rtmobile_iree.errors import DeviceError
 
+    os.environ.setdefault(WIDTH, "128")
+    os.environ.setdefault(SHADERS, f"{cache_folder()}/shaders-{os.environ[WIDTH]}")
     try:
         device = get_device("vulkan")
     except DeviceError as error:
@@ -123,3 +146,10 @@ def ticks_of_threads():
     # what follows the name; its fields 14 and 15 as in proc(5) are user's and system's time
     fields = {thread: text.rpartition(")")[2].split() for thread, text in texts.items()}
     return {thread: int(each[11]) + int(each[12]) for thread, each in fields.items()}
+
+
+@pytest.fixture
+def full_width(vulkan, monkeypatch):
+    """For programs that `vulkan.run` runs, in a process of their own: see `vulkan`."""
+    monkeypatch.delenv(WIDTH)
+    monkeypatch.delenv(SHADERS)
