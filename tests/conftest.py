@@ -152,6 +152,7 @@ def ticks_of_threads():
 
 @pytest.fixture
 def full_width(vulkan, monkeypatch):
-    """For programs that `vulkan.run` runs, in a process of their own: see `vulkan`."""
+    """For programs in a process of their own: see `vulkan`. With four threads at once stock IREE's
+    code for lavapipe gives wrong numbers."""
     monkeypatch.delenv(WIDTH)
     monkeypatch.delenv(SHADERS)
