@@ -7,6 +7,8 @@ SHELL := bash
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# A worker takes up to 2 GB.
+TEST_WORKERS ?= $(shell nproc | awk '{ print $$1 < 4 ? $$1 : 4 }')
 
 .PHONY: demo test lint types venv arm64 vulkan llvm-mca sshd-adb speech clean
 
@@ -14,7 +16,7 @@ demo: venv
 	@$(BIN)/rtmobile demo
 
 test: lint arm64 vulkan llvm-mca sshd-adb speech
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=$(TEST_WORKERS) --dist=loadfile
 
 lint: venv types
 	@$(BIN)/ruff check .

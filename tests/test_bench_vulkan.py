@@ -48,7 +48,7 @@ def test_a_driver_on_the_cpu_is_no_gpu():
 
 
 @pytest.mark.vulkan
-def test_ours_and_stock_irees_by_turns(vulkan):
+def test_ours_and_stock_irees_by_turns(vulkan, full_width):
     results = run_bench(MODEL, Settings(None, (3,), ("4x1",), **QUICK), target="lavapipe")
     names = [*(f"{p} 4x1" if p != "iree-vulkan" else p for p in PEERS), "rtmobile 4x1"]
     assert [m.name for m in results.measurements] == names
@@ -62,7 +62,7 @@ def test_ours_and_stock_irees_by_turns(vulkan):
 
 
 @pytest.mark.vulkan
-def test_a_program_for_each_number_of_steps_and_peers_by_name(vulkan, tmp_path):
+def test_a_program_for_each_number_of_steps_and_peers_by_name(vulkan, full_width, tmp_path):
     plan = make_plan(
         MODEL,
         Settings(("iree-vulkan-zeros",), (1, 3), ("4x1",), **QUICK, dynamic_steps=False),

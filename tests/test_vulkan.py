@@ -2,7 +2,7 @@
 
 Hazards: hidden sizes that are no multiple of four or of the workgroup, rows that are stored
 nowhere, batch entries that share a kernel, states that another kernel owns, subgroup sizes: a
-module for an Adreno, whose subgroups have 64 threads, runs on one whose subgroups have 8. Models
+module for an Adreno, whose subgroups have 64 threads, runs on those of 4 and of 8. Models
 that one workgroup's shared memory does not hold are in test_vulkan_steps.py.
 """
 
@@ -80,6 +80,17 @@ def test_layers_are_pytorchs(vulkan, kind, inputs, hidden, layers, both, batch, 
     program = rt.compile(model, torch.randn(4, batch, inputs), target)
     for steps in (1, 30):
         check(program, model, torch.randn(steps, batch, inputs))
+
+
+@pytest.mark.parametrize(
+    ("kernel", "target"),
+    [("persistent", "adreno-640"), ("wavefront", "adreno-640"), ("per-step", "lavapipe")],
+)
+def test_as_many_threads_at_once_as_lavapipe_can(vulkan, full_width, kernel, target):
+    model, x = nn.GRU(7, 17, 2).eval(), torch.randn(30, 2, 7)
+    rt.prune(model, **BSP)
+    program = rt.compile(model, x, target, gpu_kernel=kernel)
+    check(lambda x: vulkan.run(program.vmfb, [x.numpy()]), model, x)
 
 
 @pytest.mark.parametrize(

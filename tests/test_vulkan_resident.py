@@ -66,6 +66,17 @@ def check(module, model, batch, inputs, steps):
             np.testing.assert_allclose(mine, theirs.numpy(), rtol=0, atol=TOLERANCE)
 
 
+def check_stack(kind, hidden, layers, batch, pruning, schedule, steps):
+    """That such layers give PyTorch's outputs; returns the module they became."""
+    torch.manual_seed(0)
+    model = LAYERS[kind](11, hidden, layers).eval()
+    if pruning is not None:
+        rt.prune(model, **pruning)
+    module = lowered(model, torch.randn(4, batch, 11), schedule)
+    check(module, model, batch, 11, steps)
+    return module
+
+
 # kind, hidden, layers, batch, pruning, registers, threads
 CASES = [
     ("gru", 48, 2, 2, BSP, ALL, 32),
@@ -82,16 +93,11 @@ CASES = [
     ("kind", "hidden", "layers", "batch", "pruning", "registers", "threads"), CASES
 )
 def test_outputs_are_pytorchs(vulkan, kind, hidden, layers, batch, pruning, registers, threads):
-    torch.manual_seed(0)
-    model = LAYERS[kind](11, hidden, layers).eval()
-    if pruning is not None:
-        rt.prune(model, **pruning)
     schedule = LowerVulkanPass(
         registers=registers, resident_threads=threads, workgroup_threads=max(256, threads)
     )
-    module = lowered(model, torch.randn(4, batch, 11), schedule)
+    module = check_stack(kind, hidden, layers, batch, pruning, schedule, (1, 2, 7, 30))
     assert read_only(module) == 3 + 1 + (2 if kind == "lstm" else 1)
-    check(module, model, batch, 11, (1, 2, 7, 30))
 
 
 @pytest.mark.vulkan

@@ -13,9 +13,9 @@ from test_vulkan_resident import (
     ALL,
     BSP,
     FEW_ROWS,
-    LAYERS,
     TOLERANCE,
     check,
+    check_stack,
     flat,
     lowered,
     program,
@@ -54,13 +54,8 @@ CASES = [
     ("kind", "hidden", "layers", "batch", "pruning", "registers", "threads"), CASES
 )
 def test_outputs_are_pytorchs(vulkan, kind, hidden, layers, batch, pruning, registers, threads):
-    torch.manual_seed(0)
-    model = LAYERS[kind](11, hidden, layers).eval()
-    if pruning is not None:
-        rt.prune(model, **pruning)
     schedule = wavefront(registers, threads, time_chunk=2)
-    module = lowered(model, torch.randn(4, batch, 11), schedule)
-    check(module, model, batch, 11, STEPS)
+    check_stack(kind, hidden, layers, batch, pruning, schedule, STEPS)
 
 
 @pytest.mark.vulkan

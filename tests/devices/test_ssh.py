@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from pathlib import Path
 
@@ -301,10 +302,17 @@ def test_a_file_that_is_cut_short(make_board, monkeypatch):
 
 def test_no_ssh_here(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
-    before = set(Path("/tmp").glob("rtm-*"))
+    made, make = [], tempfile.mkdtemp
+
+    def noted(**options):
+        made.append(Path(make(**options)))
+        return str(made[-1])
+
+    monkeypatch.setattr(tempfile, "mkdtemp", noted)
     with pytest.raises(DeviceError, match="ssh cannot be started: No such file"):
         get_device("ssh:board").describe()
-    assert set(Path("/tmp").glob("rtm-*")) <= before
+    assert made
+    assert not any(folder.exists() for folder in made)
 
 
 @pytest.mark.parametrize("place", ["a:b", "-oProxyCommand=x", "a b", "a:22:22"])
