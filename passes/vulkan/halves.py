@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.values import ROWS
+from rtmobile_iree.passes.vulkan.values import ROWS, integer_biases, integer_powers
 from torch_mlir import ir
 from torch_mlir.dialects import arith, vector
 
@@ -32,6 +32,15 @@ def powers(kind: str, rows: int) -> np.ndarray:
 def bias(kind: str) -> int:
     """What is added to an integer as it is stored."""
     return 1 << (VALUE_BITS[kind] - 1)
+
+
+def all_biased(kind: str, values: np.ndarray) -> np.ndarray:
+    """[n, rows] as `values.stored_vectors` takes them, so that all integers end up with a bias."""
+    if kind not in LARGEST:
+        return values
+    rows = values.shape[1]
+    has = integer_biases(kind, rows) / integer_powers(kind, rows)
+    return values.astype(np.int16) + (bias(kind) - has).astype(np.int16)
 
 
 def add_halves(

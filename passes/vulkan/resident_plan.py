@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import ZERO, SumClass, lay_out, words_of
 from rtmobile_iree.passes.vulkan.tiles import PADDING, Rows, Tiles, count_terms, cut, read_rows
@@ -17,17 +18,22 @@ from rtmobile_iree.passes.vulkan.tiling import (
     DISPATCH_COST,
     FRAME_STEPS,
     STEP_COST,
+    WORD_BYTES,
     Tiling,
     choose,
     tile_words,
     units_with,
 )
-from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, stored_vectors
+from rtmobile_iree.passes.vulkan.values import (
+    ROWS,
+    integer_powers,
+    rows_a_load,
+    stored_vectors,
+)
 
 from rtmobile_iree.schedule import GpuSchedule
-from rtmobile_iree.values import STORAGE
+from rtmobile_iree.values import LARGEST, STORAGE
 
-WORD_BYTES = 4
 FIRST_INPUT = ZERO + 1
 
 
@@ -43,6 +49,7 @@ class ResidentPlan:
         places: [L blocks H] the word of each sum; ZERO for one that has no terms.
         moving, resting: units, numbered through all layers, with and without terms.
         words: of shared memory.
+        is_half: whether products are f16, see `halves`.
     """
 
     stack: Stack
@@ -54,6 +61,7 @@ class ResidentPlan:
     moving: np.ndarray
     resting: np.ndarray
     words: int
+    is_half: bool
 
     @cached_property
     def tiles(self) -> Tiles | None:
@@ -106,22 +114,33 @@ class ResidentPlan:
 
         Neighbouring tiles or units lie beside each other, entry by entry.
         """
-        kind, gates = self.stack.values, self.stack.cell.rest_gates
-        if self.tiles is None:
-            weights = np.zeros((1, ROWS), STORAGE[kind])
-        else:
-            shape = self.tiles.shape
-            cut = self.tiles.values.reshape(-1, shape.columns, shape.rows // ROWS, ROWS)
-            weights = np.ascontiguousarray(cut.transpose(1, 2, 0, 3)).reshape(-1, ROWS)
+        gates = self.stack.cell.rest_gates
         moving, resting = self._unit_words(self.moving), self._unit_words(self.resting)
         tables = [_by_entry(words) for words in (self._tile_words, moving, resting)]
         biases = [self._biases(self.moving), gates(self._biases(self.resting))]
         constants = np.concatenate([each.ravel() for each in biases]).astype(np.float32)
-        return [stored_vectors(kind, weights), np.concatenate(tables), constants]
+        return [self._weights, np.concatenate(tables), constants]
+
+    @property
+    def _weights(self) -> np.ndarray:
+        """Elements of `values`, those of f16 for f16 products as words [., 2]."""
+        kind = self.stack.values
+        a_load = rows_a_load(kind, 0)
+        if self.tiles is None:
+            weights = np.zeros((1, a_load), STORAGE[kind])
+        else:
+            shape = self.tiles.shape
+            cut = self.tiles.values.reshape(-1, shape.columns, shape.rows // a_load, a_load)
+            weights = np.ascontiguousarray(cut.transpose(1, 2, 0, 3)).reshape(-1, a_load)
+        if not self.is_half:
+            return stored_vectors(kind, weights)
+        stored = stored_vectors(kind, halves.all_biased(kind, weights))
+        return stored if kind in LARGEST else stored.view(np.int32)
 
     @cached_property
     def _tile_words(self) -> np.ndarray:
-        """[tiles, .] i32: sources and where sums go, two in a word; i8: the bits of scales."""
+        """[tiles, .] i32: sources and where sums go, two in a word; of integers the bits of scales.
+        """
         if self.tiles is None:
             return np.zeros((0, ROWS), np.int32)
         tiles = self.tiles
@@ -132,8 +151,9 @@ class ResidentPlan:
         strides = np.array([counts[first] for first in starts.tolist()], np.int64)
         stride = strides[np.searchsorted(starts, sums, "right") - 1]
         parts = [_pairs(sources), _pairs(sums + tiles.terms * stride)]
-        if self.stack.values == "i8":
-            scales = tiles.scales / integer_powers(self.stack.values, tiles.shape.rows)
+        if self.stack.values in LARGEST:
+            powers = halves.powers if self.is_half else integer_powers
+            scales = tiles.scales / powers(self.stack.values, tiles.shape.rows)
             parts.append(scales.astype(np.float32).view(np.int32))
         return _aligned(parts)
 
@@ -179,8 +199,7 @@ def resident_plans(
     stack: Stack, schedule: GpuSchedule, shared_bytes: int, given: np.ndarray | None = None
 ) -> dict[int, ResidentPlan]:
     """The best plan for each number of threads; none where a stack does not suit: it has a
-    projection, i4 weights, is too large for shared memory, or has more weights a thread than can be
-    unrolled.
+    projection, is too large for shared memory, or has more weights a thread than can be unrolled.
 
     Args:
         given: see `ResidentPlan`; the products of all inputs are, and the stack has none of its
@@ -188,13 +207,14 @@ def resident_plans(
     """
     first = _first_term(stack)
     spare = shared_bytes // WORD_BYTES - first
-    if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:
+    if stack.projected or not schedule.registers or spare < 0:
         return {}
     groups = _read_groups(stack, given is not None)
     if given is None:
         given = np.zeros(len(stack.layers) * stack.cell.blocks * stack.hidden, np.int64)
     tilings = choose(groups, stack, schedule, spare, given)
-    return {threads: _plan(stack, groups, given, tiling) for threads, tiling in tilings.items()}
+    is_half = schedule.is_half
+    return {n: _plan(stack, groups, given, tiling, is_half) for n, tiling in tilings.items()}
 
 
 def _first_term(stack: Stack) -> int:
@@ -202,7 +222,9 @@ def _first_term(stack: Stack) -> int:
     return first_state(stack) + len(stack.layers) * stack.hidden
 
 
-def _plan(stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling) -> ResidentPlan:
+def _plan(
+    stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling, is_half: bool
+) -> ResidentPlan:
     terms = count_terms(groups, tiling.shape, given)
     classes, places = lay_out(terms, _first_term(stack), given)
     moves = units_with(terms, stack)
@@ -216,6 +238,7 @@ def _plan(stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tilin
         np.flatnonzero(moves),
         np.flatnonzero(~moves),
         _first_term(stack) + words_of(classes),
+        is_half,
     )
 
 

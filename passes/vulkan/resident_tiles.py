@@ -6,20 +6,25 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.halves import add_halves
 from rtmobile_iree.passes.vulkan.kept import Load, Part, Registers, Share, halves, shares
-from rtmobile_iree.passes.vulkan.resident_plan import (
-    WORD_BYTES,
-    ResidentPlan,
-)
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass
 from rtmobile_iree.passes.vulkan.tiles import Lengths, TileShape
-from rtmobile_iree.passes.vulkan.values import ROWS, integer_biases, wide_all
+from rtmobile_iree.passes.vulkan.values import (
+    ROWS,
+    WORD_BITS,
+    integer_biases,
+    rows_a_load,
+    wide_all,
+)
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
-from rtmobile_iree.values import STORAGE
+from rtmobile_iree.values import LARGEST, VALUE_BITS
+
+HALF_COLUMNS = 8  # whose products are added up in f16
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class TileWork:
     """One tile of a thread.
 
     Attributes:
+        is_half: whether products are f16, see `halves`.
         words: loads of the entries of its table.
         weights: loads of its weights, column by column.
     """
@@ -35,6 +41,7 @@ class TileWork:
     shape: TileShape
     lengths: Lengths
     kind: str
+    is_half: bool
     words: Sequence[Load]
     weights: Sequence[Load]
 
@@ -47,8 +54,10 @@ class TileWork:
         words = [word for load in self.words for word in e.lanes(load())]
         first = -(-columns // 2)
         sources, targets = halves(words[:first], columns), halves(words[first:], rows)
-        # sums, and with i8 the sum of the inputs
-        found = [e.zero4() for _ in range(rows // ROWS)] + [e.scalar(0.0)] * (self.kind == "i8")
+        is_scaled = self.kind in LARGEST
+        # sums, and of integers in f32 the sum of the inputs
+        found = [e.zero4() for _ in range(rows // ROWS)]
+        found += [e.scalar(0.0)] * (is_scaled and not self.is_half)
         found = self._add(shared, sources[: self.lengths.short], 0, found)
         long = replace(self.share, count=self.lengths.long)
         rest = sources[self.lengths.short :]
@@ -56,8 +65,11 @@ class TileWork:
             before = list(found)
             found = long.run(lambda: self._add(shared, rest, columns - len(rest), before), before)
         terms = [lane for each in found[: rows // ROWS] for lane in e.lanes(each)]
-        if self.kind == "i8":
-            terms = _scaled(e, terms, found[-1], words[first + rows // 2 :])
+        if is_scaled and not self.is_half:
+            terms = _unbiased(e, self.kind, terms, found[-1])
+        if is_scaled:
+            scales = [arith.bitcast(e.f32, bits) for bits in words[first + rows // 2 :][:rows]]
+            terms = [arith.mulf(*pair) for pair in zip(terms, scales, strict=True)]
         for target, term in zip(targets, terms, strict=True):
             e.store(term, shared, target)
         return ()
@@ -68,33 +80,49 @@ class TileWork:
         """What `before` is after the columns from `first` on, whose inputs lie at `sources`."""
         e, quads = self.share.e, self.shape.rows // ROWS
         inputs = [e.load(shared, source) for source in sources]
+        if self.is_half:
+            return self._add_halves(inputs, first, before)
         sums = list(before[:quads])
         for column, value in enumerate(inputs, first):
             x = e.broadcast4(value)
-            for quad, total in enumerate(sums):
-                stored = self.weights[column * quads + quad]()
-                (weights,) = wide_all(e, self.kind, stored, 0)
-                sums[quad] = e.fma(weights, x, total)
+            fours = [f for each in self._column(column) for f in wide_all(e, self.kind, each, 0)]
+            sums = [e.fma(four, x, total) for four, total in zip(fours, sums, strict=True)]
         return [*sums, *(_tree([total, *inputs]) for total in before[quads:])]
 
+    def _add_halves(
+        self, inputs: Sequence[ir.Value], first: int, before: Sequence[ir.Value]
+    ) -> list[ir.Value]:
+        """The same in f16, eight columns at a time."""
+        e, sums = self.share.e, list(before)
+        for start in range(0, len(inputs), HALF_COLUMNS):
+            own = [[x] for x in inputs[start : start + HALF_COLUMNS]]
+            columns = range(first + start, first + start + len(own))
+            stored = [each for column in columns for each in self._column(column)]
+            words = [word for each in stored for word in words_of_element(e, each)]
+            sums = add_halves(e, self.kind, words, own, sums)
+        return sums
 
-def _scaled(
-    e: ThreadEmitter,
-    terms: Sequence[ir.Value],
-    total: ir.Value,
-    scales: Sequence[ir.Value],
+    def _column(self, column: int) -> list[ir.Value]:
+        """The elements of a column's weights."""
+        loads = self.shape.rows // rows_a_load(self.kind, 0)
+        return [load() for load in self.weights[column * loads : (column + 1) * loads]]
+
+
+def words_of_element(e: ThreadEmitter, stored: ir.Value) -> list[ir.Value]:
+    """The words (i32) of an element of weights."""
+    return e.lanes(stored) if isinstance(stored.type, ir.VectorType) else [stored]
+
+
+def _unbiased(
+    e: ThreadEmitter, kind: str, terms: Sequence[ir.Value], total: ir.Value
 ) -> list[ir.Value]:
-    """Sums of integers as they are masked (see `values`), without the bias, times their scales.
-
-    Args:
-        total: the sum of the inputs.
-        scales: their bits.
-    """
-    found = []
-    for term, bias, bits in zip(terms, integer_biases("i8", len(terms)), scales, strict=False):
-        corrected = e.fma(total, e.scalar(-float(bias)), term) if bias else term
-        found.append(arith.mulf(corrected, arith.bitcast(e.f32, bits)))
-    return found
+    """Sums of integers as they are masked (see `values`), without the bias; `total`: the sum of the
+    inputs."""
+    biases = integer_biases(kind, len(terms))
+    return [
+        e.fma(total, e.scalar(-float(bias)), term) if bias else term
+        for term, bias in zip(terms, biases, strict=True)
+    ]
 
 
 def load_tiles(
@@ -113,7 +141,8 @@ def load_tiles(
     weights, table = buffers
     registers = Registers(plan.tiling.tile_registers)
     shape, kind = tiles.shape, plan.stack.values
-    size = np.dtype(STORAGE[kind]).itemsize * ROWS // WORD_BYTES
+    a_load = rows_a_load(kind, 0)
+    size = a_load * VALUE_BITS[kind] // WORD_BITS
 
     def keep(source: Part, number: int, own: ir.Value, words: int) -> Load:
         buffer, first = source
@@ -123,13 +152,14 @@ def load_tiles(
 
     found = [(share, share.piece()) for share in shares(e, tiles.count)]
     tables = [[keep(table, n, own, ROWS) for n in range(plan.tile_entries)] for _, own in found]
-    elements = shape.columns * shape.rows // ROWS
+    elements = shape.columns * shape.rows // a_load
     return [
         TileWork(
             share,
             shape,
             tiles.lengths,
             kind,
+            plan.is_half,
             words,
             [keep(weights, n, own, size) for n in range(elements)],
         )

@@ -13,27 +13,54 @@ import numpy as np
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass, lay_out, words_of
 from rtmobile_iree.passes.vulkan.tiles import Lengths, Rows, TileShape, count_terms, measure
+from rtmobile_iree.passes.vulkan.values import WORD_BITS, rows_a_load
 
 from rtmobile_iree.schedule import GpuSchedule
-from rtmobile_iree.values import STORAGE
+from rtmobile_iree.values import LARGEST, VALUE_BITS
 
 HEIGHTS, MOST_RUNS = (4, 8, 12, 16, 20, 24, 28, 32), 8
-# weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (Mesa's
-# freedreno_devices.py, instr_cache_size), and a weight takes two or three
-MOST_WEIGHTS = 320
 # registers go to threads in fours, and to pairs of waves of 64 threads (Mesa's ir3,
 # ir3_get_reg_dependent_max_waves); an Adreno's instructions name 48 fours
 WAVE_PAIR, REGISTER_UNIT, MOST_REGISTERS = 128, 4, 192
 # registers that a thread's arithmetic and addresses need beside what it keeps
 WORKING = 28
-# a wave issues an op; ops a weight; a word is read from L2; sums are added up; a turn of cells
-OP_COST, OPS_A_WEIGHT, READ_COST, REDUCE_COST, CELL_COST = 19, 2.5, 1.2, 2300, 1700
-# arithmetic of a weight, what widens it included
-WEIGHT_COST = {"f32": 0.054, "f16": 0.108, "bf16": 0.17, "i8": 0.225}
+# a wave issues an op; a word is read from L2; sums are added up; a turn of cells
+OP_COST, READ_COST, REDUCE_COST, CELL_COST = 19, 1.2, 2300, 1700
 WORD_BYTES = 4
 # a call that kernels are compared for; what a step costs beside its tiling, three barriers; a
 # dispatch; a word from beyond L2 where two processors read
 FRAME_STEPS, STEP_COST, DISPATCH_COST, FAR_COST = 30, 3300, 33_000, 2.2
+
+
+@dataclass(frozen=True)
+class WeightCost:
+    """Of a weight in the products, what widens it included.
+
+    Attributes:
+        arithmetic: of the processor.
+        ops: of a wave.
+        most: weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (Mesa's
+            freedreno_devices.py, instr_cache_size).
+    """
+
+    arithmetic: float
+    ops: float
+    most: int
+
+
+WIDE = {
+    "f32": WeightCost(0.054, 2.5, 320),
+    "f16": WeightCost(0.108, 2.5, 320),
+    "bf16": WeightCost(0.17, 2.5, 320),
+    "i8": WeightCost(0.225, 2.5, 320),
+    "i4": WeightCost(0.225, 2.5, 320),
+}
+# f16 products, two at once
+HALF = {
+    "f16": WeightCost(0.04, 0.9, 640),
+    "i8": WeightCost(0.18, 2.6, 352),
+    "i4": WeightCost(0.165, 2.4, 384),
+}
 
 
 @dataclass(frozen=True, order=True)
@@ -69,7 +96,8 @@ class _Counts:
         tiles, columns = self.lengths.count, self.lengths.columns(shape)
         turns = -(-tiles // threads)
         weights = turns * shape.rows * shape.columns
-        if weights > MOST_WEIGHTS:
+        cost_of = (HALF if schedule.is_half else WIDE)[self.stack.values]
+        if weights > cost_of.most:
             return None
         resting = len(self.stack.layers) * self.stack.hidden - self.moving
         moves, rests = -(-self.moving // threads), -(-resting // threads)
@@ -78,8 +106,8 @@ class _Counts:
         # tiles may lack as many as can be read while the products go on, for the units' sake
         arithmetic = max(
             columns + tiles * shape.rows,
-            columns * shape.rows * WEIGHT_COST[self.stack.values],
-            weights * OPS_A_WEIGHT * OP_COST,
+            columns * shape.rows * cost_of.arithmetic,
+            weights * cost_of.ops * OP_COST,
         )
         busy = min(tiles, threads)
         needed = turns * tile_words(shape, self.stack.values)
@@ -114,7 +142,8 @@ def _choices(
 ) -> Iterator[Tiling]:
     longest = max((rows.sources.size for rows in groups), default=1)
     lengths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
-    for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in HEIGHTS):
+    heights = [rows for rows in HEIGHTS if rows % rows_a_load(stack.values, 0) == 0]
+    for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in heights):
         terms = count_terms(groups, shape, given)
         classes, _ = lay_out(terms, 0)
         if words_of(classes) > spare:
@@ -143,8 +172,8 @@ def registers_a_thread(registers: int, threads: int) -> int:
 
 def tile_words(shape: TileShape, kind: str) -> int:
     """Words of a tile: its weights, where its inputs and terms lie, i8's scales."""
-    weights = shape.rows * shape.columns * np.dtype(STORAGE[kind]).itemsize // WORD_BYTES
-    scales = shape.rows if kind == "i8" else 0
+    weights = shape.rows * shape.columns * VALUE_BITS[kind] // WORD_BITS
+    scales = shape.rows if kind in LARGEST else 0
     return weights + -(-shape.columns // 2) + -(-shape.rows // 2) + scales
 
 
