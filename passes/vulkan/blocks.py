@@ -123,7 +123,7 @@ class BlockPool:
         """Lays a matrix out in `count` parts.
 
         Args:
-            positions: [M] where each row's sum goes.
+            positions: [M] where each row's sum goes; PADDING for rows that have none.
             owners: [M] which part has each row.
             is_complete: rows that are not stored are listed as zeros.
         """
@@ -136,7 +136,8 @@ class BlockPool:
             for group, first in zip(groups, firsts, strict=True):
                 self._add_group(packed, group, first, positions, owners == part)
             if is_complete:
-                self._add_zeros(np.sort(positions[absent[owners[absent] == part]]))
+                places = np.sort(positions[absent[owners[absent] == part]])
+                self._add_zeros(places[places != PADDING])
             own = (start, self._count - start, packed.shape[1])
             found.append(Lanes(*own, zeros, len(self._zeros) - zeros))
         return found

@@ -43,11 +43,10 @@ class ResidentPlan:
 
     Attributes:
         groups: rows of all matrices, by their patterns of columns.
-        given: [L blocks H] for a sum that begins with a term of its layer's inputs, computed
-            before, a number above 0 by which such terms are sorted; else 0.
+        is_given: whether the products of all inputs are given, see `input_places`.
         classes: of sums, in the order of their words.
         places: [L blocks H] the word of each sum; ZERO for one that has no terms.
-        moving, resting: units, numbered through all layers, with and without terms.
+        moving, resting: units, numbered through all layers, with and without rows.
         words: of shared memory.
         is_half: whether products are f16, see `halves`.
     """
@@ -55,7 +54,7 @@ class ResidentPlan:
     stack: Stack
     tiling: Tiling
     groups: Sequence[Rows]
-    given: np.ndarray
+    is_given: bool
     classes: tuple[SumClass, ...]
     places: np.ndarray
     moving: np.ndarray
@@ -66,15 +65,12 @@ class ResidentPlan:
     @cached_property
     def tiles(self) -> Tiles | None:
         """None where all weights are zeros."""
-        return cut(self.groups, self.tiling.shape, self.given) if self.groups else None
+        return cut(self.groups, self.tiling.shape, self.stack.sums) if self.groups else None
 
     @property
-    def segments(self) -> list[tuple[int, int, int]]:
-        """Where given terms begin among all of them, their words begin, and how many follow."""
-        counts = [each.given for each in self.classes]
-        starts = np.cumsum([0, *counts])[:-1].tolist()
-        found = zip(starts, (each.first for each in self.classes), counts, strict=True)
-        return [each for each in found if each[-1]]
+    def given(self) -> int:
+        """Given products of a step and batch entry, a gate's of all moving units side by side."""
+        return len(self.stack.cell.ih_blocks) * self.moving.size if self.is_given else 0
 
     @property
     def loaded_words(self) -> int:
@@ -94,14 +90,12 @@ class ResidentPlan:
         """Words that nobody writes, and where they are some among others: the first, how many."""
         return [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
 
-    def given_places(self, sums: np.ndarray) -> np.ndarray:
-        """The number of each of these sums' given terms."""
-        found = np.full(sums.size, PADDING, np.int64)
-        for start, first, count in self.segments:
-            number = self.places[sums] - first
-            is_own = (self.given[sums] > 0) & (number >= 0) & (number < count)
-            found[is_own] = start + number[is_own]
-        return found
+    def input_places(self) -> np.ndarray:
+        """[G H] i32, the given product that each row of W_ih is; PADDING for units at rest."""
+        gates = len(self.stack.cell.ih_blocks)
+        found = np.full((gates, self.stack.hidden), PADDING, np.int32)
+        found[:, self.moving] = np.arange(gates * self.moving.size).reshape(gates, -1)
+        return found.ravel()
 
     @property
     def tile_entries(self) -> int:
@@ -196,25 +190,31 @@ def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> Res
 
 
 def resident_plans(
-    stack: Stack, schedule: GpuSchedule, shared_bytes: int, given: np.ndarray | None = None
+    stack: Stack, schedule: GpuSchedule, shared_bytes: int, is_given: bool = False
 ) -> dict[int, ResidentPlan]:
     """The best plan for each number of threads; none where a stack does not suit: it has a
     projection, is too large for shared memory, or has more weights a thread than can be unrolled.
 
     Args:
-        given: see `ResidentPlan`; the products of all inputs are, and the stack has none of its
-            own.
+        is_given: see `ResidentPlan`; the stack has one layer then, and no W_ih of its own.
     """
     first = _first_term(stack)
     spare = shared_bytes // WORD_BYTES - first
     if stack.projected or not schedule.registers or spare < 0:
         return {}
-    groups = _read_groups(stack, given is not None)
-    if given is None:
-        given = np.zeros(len(stack.layers) * stack.cell.blocks * stack.hidden, np.int64)
-    tilings = choose(groups, stack, schedule, spare, given)
+    groups = _read_groups(stack, is_given)
+    tilings = choose(groups, stack, schedule, spare, fed_units(stack, is_given))
     is_half = schedule.is_half
-    return {n: _plan(stack, groups, given, tiling, is_half) for n, tiling in tilings.items()}
+    return {n: _plan(stack, groups, is_given, tiling, is_half) for n, tiling in tilings.items()}
+
+
+def fed_units(stack: Stack, is_given: bool) -> np.ndarray:
+    """[L H] whether a unit has rows in W_ih whose products are given."""
+    found = np.zeros((len(stack.layers), stack.hidden), bool)
+    if is_given:
+        (layer,) = stack.layers
+        found[0, layer.w_ih.reorder % stack.hidden] = True
+    return found.ravel()
 
 
 def _first_term(stack: Stack) -> int:
@@ -223,16 +223,16 @@ def _first_term(stack: Stack) -> int:
 
 
 def _plan(
-    stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling, is_half: bool
+    stack: Stack, groups: Sequence[Rows], is_given: bool, tiling: Tiling, is_half: bool
 ) -> ResidentPlan:
-    terms = count_terms(groups, tiling.shape, given)
-    classes, places = lay_out(terms, _first_term(stack), given)
-    moves = units_with(terms, stack)
+    terms = count_terms(groups, tiling.shape, stack.sums)
+    classes, places = lay_out(terms, _first_term(stack))
+    moves = units_with(terms, stack) | fed_units(stack, is_given)
     return ResidentPlan(
         stack,
         tiling,
         groups,
-        given,
+        is_given,
         classes,
         places,
         np.flatnonzero(moves),

@@ -57,6 +57,7 @@ class UnitWork:
         sums: words of its sums, two in an i32; none for one that rests.
         fixed: loads of its biases, or of its gates if it rests.
         own: the word of its h, and its layer in the upper half.
+        gates: where its given products are, from those of the first unit on; none for one at rest.
         states: h where the cell reads it, c; before the first step.
     """
 
@@ -66,26 +67,46 @@ class UnitWork:
     sums: Sequence[ir.Value]
     fixed: Sequence[Load]
     own: ir.Value
+    gates: Sequence[ir.Value]
     states: Sequence[ir.Value]
+
+    def terms(self, given: Place | None) -> list[ir.Value]:
+        """The given products of a step, a gate's each; `given`: where those of all units begin."""
+        if given is None:
+            return []
+        buffer, first = given
+        return [self.share.e.load(buffer, self.share.e.add(first, gate)) for gate in self.gates]
 
     def read(self) -> list[ir.Value]:
         """Biases or gates, those that are not kept from memory."""
         return [load() for load in self.fixed]
 
     def step(
-        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
+        self,
+        shared: ir.Value,
+        at: Moment,
+        fixed: tuple[Sequence[ir.Value], Sequence[ir.Value]],
+        states: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """The states after a step; h goes to shared memory. `fixed`: what `read` found."""
-        return self.share.run(lambda: self._step(shared, at, fixed, states), states)
+        """The states after a step; h goes to shared memory. `fixed`: what `read` and `terms` found.
+        """
+        return self.share.run(lambda: self._step(shared, at, *fixed, states), states)
 
     def _step(
-        self, shared: ir.Value, at: Moment, fixed: Sequence[ir.Value], states: Sequence[ir.Value]
+        self,
+        shared: ir.Value,
+        at: Moment,
+        fixed: Sequence[ir.Value],
+        terms: Sequence[ir.Value],
+        states: Sequence[ir.Value],
     ) -> list[ir.Value]:
         e, cell = self.share.e, self.stack.cell
         if self.sums:
             places = halves(self.sums, cell.blocks)
             pairs = zip(fixed, places, strict=True)
             sums = [arith.addf(e.load(shared, place), bias) for bias, place in pairs]
+            for block, term in zip(cell.ih_blocks, terms, strict=bool(terms)):
+                sums[block] = arith.addf(sums[block], term)
             found = list(cell.step(e, sums, states))
         else:
             found = list(cell.rest_step(e, fixed, states))
@@ -203,7 +224,9 @@ class Loader:
         loads = [partial(self._constant, piece, at) for at in constants]
         fixed = [self.registers.keep(1, load) for load in loads]
         kept = states if stack.cell.reads_h else states[1:]
-        return UnitWork(share, stack, load, sums[:pairs], fixed, own, kept)
+        count = len(stack.cell.ih_blocks) if pairs else 0
+        gates = [e.add(piece, gate * self.plan.moving.size) for gate in range(count)]
+        return UnitWork(share, stack, load, sums[:pairs], fixed, own, gates, kept)
 
     def _store(self, h: ir.Value, place: ir.Value) -> tuple[()]:
         self.e.store(h, self.shared, place)

@@ -49,6 +49,11 @@ class Stack:
         return self.layers[0].w_hr is not None
 
     @property
+    def sums(self) -> int:
+        """Of all cells of a step."""
+        return len(self.layers) * self.cell.blocks * self.hidden
+
+    @property
     def name(self) -> str:
         """What its first layer is called."""
         return op_name(self.chain[0])

@@ -27,9 +27,10 @@ WORKING = 28
 # a wave issues an op; a word is read from L2; sums are added up; a turn of cells
 OP_COST, READ_COST, REDUCE_COST, CELL_COST = 19, 1.2, 2300, 1700
 WORD_BYTES = 4
-# a call that kernels are compared for; what a step costs beside its tiling, three barriers; a
+BARRIER_COST = 1100
+# a call that kernels are compared for; what a step costs beside its tiling, two barriers; a
 # dispatch; a word from beyond L2 where two processors read
-FRAME_STEPS, STEP_COST, DISPATCH_COST, FAR_COST = 30, 3300, 33_000, 2.2
+FRAME_STEPS, STEP_COST, DISPATCH_COST, FAR_COST = 30, 2 * BARRIER_COST, 33_000, 2.2
 
 
 @dataclass(frozen=True)
@@ -120,35 +121,35 @@ class _Counts:
         several = sum(each.words + each.count for each in self.classes if each.terms > 1)
         cost = (
             max(arithmetic, read * READ_COST)
-            + (max(several, REDUCE_COST) if several else 0)
+            + (max(several, REDUCE_COST) + BARRIER_COST if several else 0)
             + max(cells, unit_read * READ_COST)
         )
         return Tiling(cost, threads, shape, tile_registers, free - tile_registers)
 
 
 def choose(
-    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, given: np.ndarray
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, fed: np.ndarray
 ) -> dict[int, Tiling]:
     """For each number of threads the best tiling whose terms take no more than `spare` words, where
-    there is one; `given`: see `sum_layout.lay_out`."""
+    there is one; `fed`: see `resident_plan.fed_units`."""
     found: dict[int, Tiling] = {}
-    for each in _choices(groups, stack, schedule, spare, given):
+    for each in _choices(groups, stack, schedule, spare, fed):
         found[each.threads] = min(each, found.get(each.threads, each))
     return found
 
 
 def _choices(
-    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, given: np.ndarray
+    groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, fed: np.ndarray
 ) -> Iterator[Tiling]:
     longest = max((rows.sources.size for rows in groups), default=1)
     lengths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
     heights = [rows for rows in HEIGHTS if rows % rows_a_load(stack.values, 0) == 0]
     for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in heights):
-        terms = count_terms(groups, shape, given)
+        terms = count_terms(groups, shape, stack.sums)
         classes, _ = lay_out(terms, 0)
         if words_of(classes) > spare:
             continue
-        moving = int(units_with(terms, stack).sum())
+        moving = int((units_with(terms, stack) | fed).sum())
         counts = _Counts(stack, shape, measure(groups, shape), classes, moving)
         least, most = min(WAVE_PAIR, schedule.resident_threads), schedule.resident_threads
         for threads in range(least, most + 1, WAVE_PAIR):
