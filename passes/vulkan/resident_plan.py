@@ -21,18 +21,19 @@ from rtmobile_iree.passes.vulkan.tiling import (
     WORD_BYTES,
     Tiling,
     choose,
+    table_words,
     tile_words,
     units_with,
 )
 from rtmobile_iree.passes.vulkan.values import (
     ROWS,
+    WORD_BITS,
     integer_powers,
-    rows_a_load,
     stored_vectors,
 )
 
 from rtmobile_iree.schedule import GpuSchedule
-from rtmobile_iree.values import LARGEST, STORAGE
+from rtmobile_iree.values import LARGEST
 
 FIRST_INPUT = ZERO + 1
 
@@ -98,58 +99,67 @@ class ResidentPlan:
         return found.ravel()
 
     @property
-    def tile_entries(self) -> int:
-        """Entries of the table, vector<4xi32>, a tile."""
-        return self._tile_words.shape[1] // ROWS
+    def unit_entries(self) -> int:
+        """Where the entries of units begin in the table."""
+        if self.tiles is None:
+            return 0
+        return self.tiles.count * -(-table_words(self.tiles.shape, self.stack.values) // ROWS)
 
     def arrays(self) -> list[np.ndarray]:
-        """weights; table [., 4] of tiles, then of units that move, then of those that rest;
-        constants f32: biases of the first, then gates of the others.
+        """weights; table [., 4] of tiles, then of units that move, of those that rest, then of
+        runs of columns; constants f32: biases of the first units, then gates of the others.
 
         Neighbouring tiles or units lie beside each other, entry by entry.
         """
         gates = self.stack.cell.rest_gates
         moving, resting = self._unit_words(self.moving), self._unit_words(self.resting)
         tables = [_by_entry(words) for words in (self._tile_words, moving, resting)]
+        tables.append(self._runs[0].reshape(-1, ROWS))
         biases = [self._biases(self.moving), gates(self._biases(self.resting))]
         constants = np.concatenate([each.ravel() for each in biases]).astype(np.float32)
         return [self._weights, np.concatenate(tables), constants]
 
     @property
     def _weights(self) -> np.ndarray:
-        """Elements of `values`, those of f16 for f16 products as words [., 2]."""
-        kind = self.stack.values
-        a_load = rows_a_load(kind, 0)
-        if self.tiles is None:
-            weights = np.zeros((1, a_load), STORAGE[kind])
-        else:
-            shape = self.tiles.shape
-            cut = self.tiles.values.reshape(-1, shape.columns, shape.rows // a_load, a_load)
-            weights = np.ascontiguousarray(cut.transpose(1, 2, 0, 3)).reshape(-1, a_load)
-        if not self.is_half:
-            return stored_vectors(kind, weights)
-        stored = stored_vectors(kind, halves.all_biased(kind, weights))
-        return stored if kind in LARGEST else stored.view(np.int32)
+        """[., 4] i32, a tile's column by column, in words (see `values`)."""
+        kind, tiles = self.stack.values, self.tiles
+        if tiles is None:
+            return np.zeros((1, ROWS), np.int32)
+        rows = tiles.values.reshape(-1, tiles.shape.rows)
+        rows = halves.all_biased(kind, rows) if self.is_half else rows
+        words = stored_vectors(kind, rows, WORD_BITS).reshape(tiles.count, -1)
+        return _by_entry(_aligned([words]))
 
     @cached_property
     def _tile_words(self) -> np.ndarray:
-        """[tiles, .] i32: sources and where sums go, two in a word; of integers the bits of scales.
-        """
+        """[tiles, .] i32: the first entry of its run of columns; where sums go, two in a word; of
+        integers the bits of scales."""
         if self.tiles is None:
             return np.zeros((0, ROWS), np.int32)
         tiles = self.tiles
-        sources = np.where(tiles.sources == PADDING, ZERO, tiles.sources)
         counts = {each.first: each.count for each in self.classes}
         starts = np.array(sorted(counts), np.int64)
         sums = self.places[tiles.sums]
         strides = np.array([counts[first] for first in starts.tolist()], np.int64)
         stride = strides[np.searchsorted(starts, sums, "right") - 1]
-        parts = [_pairs(sources), _pairs(sums + tiles.terms * stride)]
+        words, own = self._runs
+        first = self.unit_entries + self.moving.size + self.resting.size
+        first += own[:, None] * words.shape[1] // ROWS
+        parts = [first, _pairs(sums + tiles.terms * stride)]
         if self.stack.values in LARGEST:
             powers = halves.powers if self.is_half else integer_powers
             scales = tiles.scales / powers(self.stack.values, tiles.shape.rows)
             parts.append(scales.astype(np.float32).view(np.int32))
         return _aligned(parts)
+
+    @cached_property
+    def _runs(self) -> tuple[np.ndarray, np.ndarray]:
+        """[runs, .] i32 the sources of each run of columns, two in a word; [tiles] each one's."""
+        if self.tiles is None:
+            return np.zeros((0, ROWS), np.int32), np.zeros(0, np.int64)
+        sources = np.where(self.tiles.sources == PADDING, ZERO, self.tiles.sources)
+        runs, own = np.unique(sources, axis=0, return_inverse=True)
+        return _aligned([_pairs(runs)]), own.ravel()
 
     def _unit_words(self, units: np.ndarray) -> np.ndarray:
         """[units, 4] i32, see `resident_units`."""

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.halves import add_halves
 from rtmobile_iree.passes.vulkan.kept import Load, Part, Registers, Share, halves, shares
+from rtmobile_iree.passes.vulkan.products import as_index
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass
 from rtmobile_iree.passes.vulkan.tiles import Lengths, TileShape
-from rtmobile_iree.passes.vulkan.values import (
-    ROWS,
-    WORD_BITS,
-    integer_biases,
-    rows_a_load,
-    wide_all,
-)
+from rtmobile_iree.passes.vulkan.tiling import table_words, weight_words
+from rtmobile_iree.passes.vulkan.values import ROWS, WORD_BITS, integer_biases, wide_words
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
@@ -33,8 +29,8 @@ class TileWork:
 
     Attributes:
         is_half: whether products are f16, see `halves`.
-        words: loads of the entries of its table.
-        weights: loads of its weights, column by column.
+        table, weights, sources: loads of its entries: of the table, of its weights, and of where
+            its inputs lie.
     """
 
     share: Share
@@ -42,8 +38,9 @@ class TileWork:
     lengths: Lengths
     kind: str
     is_half: bool
-    words: Sequence[Load]
+    table: Sequence[Load]
     weights: Sequence[Load]
+    sources: Sequence[Load]
 
     def multiply(self, shared: ir.Value) -> None:
         """Leaves its terms in shared memory."""
@@ -51,66 +48,67 @@ class TileWork:
 
     def _multiply(self, shared: ir.Value) -> tuple[()]:
         e, rows, columns = self.share.e, self.shape.rows, self.shape.columns
-        words = [word for load in self.words for word in e.lanes(load())]
-        first = -(-columns // 2)
-        sources, targets = halves(words[:first], columns), halves(words[first:], rows)
+        sources = halves(_words(e, self.sources), columns)
         is_scaled = self.kind in LARGEST
         # sums, and of integers in f32 the sum of the inputs
         found = [e.zero4() for _ in range(rows // ROWS)]
         found += [e.scalar(0.0)] * (is_scaled and not self.is_half)
-        found = self._add(shared, sources[: self.lengths.short], 0, found)
+        add = partial(self._add, shared, cache(lambda entry: e.lanes(self.weights[entry]())))
+        found = add(sources[: self.lengths.short], 0, found)
         long = replace(self.share, count=self.lengths.long)
         rest = sources[self.lengths.short :]
         if rest:
             before = list(found)
-            found = long.run(lambda: self._add(shared, rest, columns - len(rest), before), before)
+            found = long.run(lambda: add(rest, columns - len(rest), before), before)
         terms = [lane for each in found[: rows // ROWS] for lane in e.lanes(each)]
         if is_scaled and not self.is_half:
             terms = _unbiased(e, self.kind, terms, found[-1])
+        _, *words = _words(e, self.table)
         if is_scaled:
-            scales = [arith.bitcast(e.f32, bits) for bits in words[first + rows // 2 :][:rows]]
+            scales = [arith.bitcast(e.f32, bits) for bits in words[rows // 2 :][:rows]]
             terms = [arith.mulf(*pair) for pair in zip(terms, scales, strict=True)]
-        for target, term in zip(targets, terms, strict=True):
+        for target, term in zip(halves(words, rows), terms, strict=True):
             e.store(term, shared, target)
         return ()
 
     def _add(
-        self, shared: ir.Value, sources: Sequence[ir.Value], first: int, before: Sequence[ir.Value]
+        self,
+        shared: ir.Value,
+        entry: Callable[[int], list[ir.Value]],
+        sources: Sequence[ir.Value],
+        first: int,
+        before: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """What `before` is after the columns from `first` on, whose inputs lie at `sources`."""
+        """What `before` is after the columns from `first` on, whose inputs lie at `sources`.
+
+        Args:
+            entry: the words of an entry of weights.
+        """
         e, quads = self.share.e, self.shape.rows // ROWS
         inputs = [e.load(shared, source) for source in sources]
-        if self.is_half:
-            return self._add_halves(inputs, first, before)
-        sums = list(before[:quads])
-        for column, value in enumerate(inputs, first):
-            x = e.broadcast4(value)
-            fours = [f for each in self._column(column) for f in wide_all(e, self.kind, each, 0)]
-            sums = [e.fma(four, x, total) for four, total in zip(fours, sums, strict=True)]
-        return [*sums, *(_tree([total, *inputs]) for total in before[quads:])]
-
-    def _add_halves(
-        self, inputs: Sequence[ir.Value], first: int, before: Sequence[ir.Value]
-    ) -> list[ir.Value]:
-        """The same in f16, eight columns at a time."""
-        e, sums = self.share.e, list(before)
+        a_column = self.shape.rows * VALUE_BITS[self.kind] // WORD_BITS
+        sums = list(before)
+        # as many columns as are added up in f16
         for start in range(0, len(inputs), HALF_COLUMNS):
-            own = [[x] for x in inputs[start : start + HALF_COLUMNS]]
-            columns = range(first + start, first + start + len(own))
-            stored = [each for column in columns for each in self._column(column)]
-            words = [word for each in stored for word in words_of_element(e, each)]
-            sums = add_halves(e, self.kind, words, own, sums)
-        return sums
+            own = inputs[start : start + HALF_COLUMNS]
+            places = range((first + start) * a_column, (first + start + len(own)) * a_column)
+            words = [entry(place // ROWS)[place % ROWS] for place in places]
+            if self.is_half:
+                sums = add_halves(e, self.kind, words, [[x] for x in own], sums)
+                continue
+            fours = wide_words(e, self.kind, words)
+            for number, x in enumerate(map(e.broadcast4, own)):
+                column = fours[number * quads : (number + 1) * quads]
+                found = [e.fma(four, x, sum) for four, sum in zip(column, sums, strict=False)]
+                sums = [*found, *sums[quads:]]
+        if self.is_half:
+            return sums
+        return [*sums[:quads], *(_tree([total, *inputs]) for total in sums[quads:])]
 
-    def _column(self, column: int) -> list[ir.Value]:
-        """The elements of a column's weights."""
-        loads = self.shape.rows // rows_a_load(self.kind, 0)
-        return [load() for load in self.weights[column * loads : (column + 1) * loads]]
 
-
-def words_of_element(e: ThreadEmitter, stored: ir.Value) -> list[ir.Value]:
-    """The words (i32) of an element of weights."""
-    return e.lanes(stored) if isinstance(stored.type, ir.VectorType) else [stored]
+def _words(e: ThreadEmitter, loads: Sequence[Load]) -> list[ir.Value]:
+    """All words of entries."""
+    return [word for load in loads for word in e.lanes(load())]
 
 
 def _unbiased(
@@ -130,7 +128,7 @@ def load_tiles(
     plan: ResidentPlan,
     buffers: tuple[Part, Part],
 ) -> list[TileWork]:
-    """A thread's tiles, as much of them in registers as it has.
+    """A thread's tiles, as much of them in registers as it has: first what no other tile has.
 
     Args:
         buffers: weights and table.
@@ -138,32 +136,28 @@ def load_tiles(
     tiles = plan.tiles
     if tiles is None:
         return []
-    weights, table = buffers
+    (weights, first_weight), (table, first_entry) = buffers
     registers = Registers(plan.tiling.tile_registers)
     shape, kind = tiles.shape, plan.stack.values
-    a_load = rows_a_load(kind, 0)
-    size = a_load * VALUE_BITS[kind] // WORD_BITS
 
-    def keep(source: Part, number: int, own: ir.Value, words: int) -> Load:
-        buffer, first = source
-        return registers.keep(
-            words, lambda: memref.load(buffer, [e.add(own, first + number * tiles.count)])
-        )
+    def keep(buffer: ir.Value, size: int, at: Callable[[int], ir.Value]) -> list[Load]:
+        """Entries of so many words; `at`: where number n is."""
+        loads = [lambda n=n: memref.load(buffer, [at(n)]) for n in range(-(-size // ROWS))]
+        return [registers.keep(min(ROWS, size - n * ROWS), load) for n, load in enumerate(loads)]
 
-    found = [(share, share.piece()) for share in shares(e, tiles.count)]
-    tables = [[keep(table, n, own, ROWS) for n in range(plan.tile_entries)] for _, own in found]
-    elements = shape.columns * shape.rows // a_load
+    def own(share: Share, first: int) -> Callable[[int], ir.Value]:
+        return lambda n: e.add(share.piece(), first + n * tiles.count)
+
+    def run(entry: Load) -> Callable[[int], ir.Value]:
+        return lambda n: e.add(as_index(e.lane(entry(), 0)), first_entry + n)
+
+    found, sizes = shares(e, tiles.count), (table_words(shape, kind), weight_words(shape, kind))
+    tables = [keep(table, sizes[0], own(share, first_entry)) for share in found]
+    values = [keep(weights, sizes[1], own(share, first_weight)) for share in found]
+    sources = [keep(table, -(-shape.columns // 2), run(each[0])) for each in tables]
     return [
-        TileWork(
-            share,
-            shape,
-            tiles.lengths,
-            kind,
-            plan.is_half,
-            words,
-            [keep(weights, n, own, size) for n in range(elements)],
-        )
-        for (share, own), words in zip(found, tables, strict=True)
+        TileWork(share, shape, tiles.lengths, kind, plan.is_half, *parts)
+        for share, *parts in zip(found, tables, values, sources, strict=True)
     ]
 
 

@@ -187,14 +187,12 @@ class Loader:
 
     def moving(self) -> list[UnitWork]:
         """Those that have rows."""
-        first = 0 if self.plan.tiles is None else self.plan.tiles.count * self.plan.tile_entries
         blocks = self.plan.stack.cell.blocks
-        return self._load(self.plan.moving.size, first, 0, blocks, -(-blocks // 2))
+        return self._load(self.plan.moving.size, self.plan.unit_entries, 0, blocks, -(-blocks // 2))
 
     def resting(self) -> list[UnitWork]:
         """The others."""
-        plan = self.plan
-        first = 0 if plan.tiles is None else plan.tiles.count * plan.tile_entries
+        plan, first = self.plan, self.plan.unit_entries
         moving, blocks = plan.moving.size, plan.stack.cell.blocks
         return self._load(
             plan.resting.size, first + moving, moving * blocks, gate_count(plan.stack), 0

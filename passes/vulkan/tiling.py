@@ -13,7 +13,7 @@ import numpy as np
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass, lay_out, words_of
 from rtmobile_iree.passes.vulkan.tiles import Lengths, Rows, TileShape, count_terms, measure
-from rtmobile_iree.passes.vulkan.values import WORD_BITS, rows_a_load
+from rtmobile_iree.passes.vulkan.values import WORD_BITS
 
 from rtmobile_iree.schedule import GpuSchedule
 from rtmobile_iree.values import LARGEST, VALUE_BITS
@@ -143,7 +143,8 @@ def _choices(
 ) -> Iterator[Tiling]:
     longest = max((rows.sources.size for rows in groups), default=1)
     lengths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
-    heights = [rows for rows in HEIGHTS if rows % rows_a_load(stack.values, 0) == 0]
+    a_word = WORD_BITS // VALUE_BITS[stack.values]
+    heights = [rows for rows in HEIGHTS if rows % a_word == 0]
     for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in heights):
         terms = count_terms(groups, shape, stack.sums)
         classes, _ = lay_out(terms, 0)
@@ -172,10 +173,18 @@ def registers_a_thread(registers: int, threads: int) -> int:
 
 
 def tile_words(shape: TileShape, kind: str) -> int:
-    """Words of a tile: its weights, where its inputs and terms lie, i8's scales."""
-    weights = shape.rows * shape.columns * VALUE_BITS[kind] // WORD_BITS
-    scales = shape.rows if kind in LARGEST else 0
-    return weights + -(-shape.columns // 2) + -(-shape.rows // 2) + scales
+    """Words of a tile that no other has too: its weights and entry in the table."""
+    return weight_words(shape, kind) + table_words(shape, kind)
+
+
+def weight_words(shape: TileShape, kind: str) -> int:
+    """Of its weights."""
+    return shape.rows * shape.columns * VALUE_BITS[kind] // WORD_BITS
+
+
+def table_words(shape: TileShape, kind: str) -> int:
+    """Of its entry: which columns it has, where its terms go, scales of integers."""
+    return 1 + shape.rows // 2 + (shape.rows if kind in LARGEST else 0)
 
 
 def kept_words(stack: Stack, moving: int, resting: int) -> int:
