@@ -145,15 +145,16 @@ def load_tiles(
         loads = [lambda n=n: memref.load(buffer, [at(n)]) for n in range(-(-size // ROWS))]
         return [registers.keep(min(ROWS, size - n * ROWS), load) for n, load in enumerate(loads)]
 
-    def own(share: Share, first: int) -> Callable[[int], ir.Value]:
-        return lambda n: e.add(share.piece(), first + n * tiles.count)
+    def own(piece: ir.Value, first: int) -> Callable[[int], ir.Value]:
+        return lambda n: e.add(piece, first + n * tiles.count)
 
     def run(entry: Load) -> Callable[[int], ir.Value]:
         return lambda n: e.add(as_index(e.lane(entry(), 0)), first_entry + n)
 
     found, sizes = shares(e, tiles.count), (table_words(shape, kind), weight_words(shape, kind))
-    tables = [keep(table, sizes[0], own(share, first_entry)) for share in found]
-    values = [keep(weights, sizes[1], own(share, first_weight)) for share in found]
+    pieces = [share.piece() for share in found]
+    tables = [keep(table, sizes[0], own(piece, first_entry)) for piece in pieces]
+    values = [keep(weights, sizes[1], own(piece, first_weight)) for piece in pieces]
     sources = [keep(table, -(-shape.columns // 2), run(each[0])) for each in tables]
     return [
         TileWork(share, shape, tiles.lengths, kind, plan.is_half, *parts)

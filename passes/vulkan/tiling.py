@@ -38,8 +38,8 @@ class WeightCost:
     """Of a weight in the products, what widens it included.
 
     Attributes:
-        arithmetic: of the processor.
-        ops: of a wave.
+        arithmetic, ops: of the processor, and of a wave.
+        column, column_ops: of a column of a tile besides.
         most: weights of a thread, all unrolled: an Adreno 6xx caches 1,024 instructions (Mesa's
             freedreno_devices.py, instr_cache_size).
     """
@@ -47,6 +47,8 @@ class WeightCost:
     arithmetic: float
     ops: float
     most: int
+    column: float = 0
+    column_ops: float = 0
 
 
 WIDE = {
@@ -58,9 +60,9 @@ WIDE = {
 }
 # f16 products, two at once
 HALF = {
-    "f16": WeightCost(0.04, 0.9, 640),
-    "i8": WeightCost(0.18, 2.6, 352),
-    "i4": WeightCost(0.165, 2.4, 384),
+    "f16": WeightCost(0.04, 0.75, 640, 0.17, 3),
+    "i8": WeightCost(0.155, 2, 352, 0.22, 4),
+    "i4": WeightCost(0.14, 1.9, 384, 0.22, 4),
 }
 
 
@@ -107,8 +109,8 @@ class _Counts:
         # tiles may lack as many as can be read while the products go on, for the units' sake
         arithmetic = max(
             columns + tiles * shape.rows,
-            columns * shape.rows * cost_of.arithmetic,
-            weights * cost_of.ops * OP_COST,
+            columns * (shape.rows * cost_of.arithmetic + cost_of.column),
+            (weights * cost_of.ops + turns * shape.columns * cost_of.column_ops) * OP_COST,
         )
         busy = min(tiles, threads)
         needed = turns * tile_words(shape, self.stack.values)
