@@ -70,8 +70,17 @@ class ResidentPlan:
 
     @property
     def given(self) -> int:
-        """Given products of a step and batch entry, a gate's of all moving units side by side."""
-        return len(self.stack.cell.ih_blocks) * self.moving.size if self.is_given else 0
+        """Given products of a step and batch entry: of rows that W_ih stores, and one zero for all
+        others if there are any."""
+        return int(self._given.max(initial=-1)) + 1 if self.is_given else 0
+
+    @cached_property
+    def _given(self) -> np.ndarray:
+        """[G H] the given product that is each row's of W_ih."""
+        (layer,) = self.stack.layers
+        is_stored = np.zeros(layer.w_ih.shape[0], bool)
+        is_stored[layer.w_ih.reorder] = True
+        return np.where(is_stored, np.cumsum(is_stored) - 1, np.count_nonzero(is_stored))
 
     @property
     def loaded_words(self) -> int:
@@ -92,11 +101,12 @@ class ResidentPlan:
         return [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
 
     def input_places(self) -> np.ndarray:
-        """[G H] i32, the given product that each row of W_ih is; PADDING for units at rest."""
-        gates = len(self.stack.cell.ih_blocks)
-        found = np.full((gates, self.stack.hidden), PADDING, np.int32)
-        found[:, self.moving] = np.arange(gates * self.moving.size).reshape(gates, -1)
-        return found.ravel()
+        """[G H] i32, where the product of each row of W_ih goes, the zero for one that is not
+        stored; PADDING for the others."""
+        numbers, first = np.unique(self._given, return_index=True)
+        found = np.full(self._given.size, PADDING, np.int32)
+        found[first] = numbers
+        return found
 
     @property
     def unit_entries(self) -> int:
@@ -104,6 +114,12 @@ class ResidentPlan:
         if self.tiles is None:
             return 0
         return self.tiles.count * -(-table_words(self.tiles.shape, self.stack.values) // ROWS)
+
+    @property
+    def entries_a_unit(self) -> int:
+        blocks, gates = self.stack.cell.blocks, len(self.stack.cell.ih_blocks)
+        words = 2 + -(-blocks // 2) + (-(-gates // 2) if self.is_given else 0)
+        return -(-words // ROWS)
 
     def arrays(self) -> list[np.ndarray]:
         """weights; table [., 4] of tiles, then of units that move, of those that rest, then of
@@ -143,7 +159,8 @@ class ResidentPlan:
         strides = np.array([counts[first] for first in starts.tolist()], np.int64)
         stride = strides[np.searchsorted(starts, sums, "right") - 1]
         words, own = self._runs
-        first = self.unit_entries + self.moving.size + self.resting.size
+        units = self.moving.size + self.resting.size
+        first = self.unit_entries + units * self.entries_a_unit
         first += own[:, None] * words.shape[1] // ROWS
         parts = [first, _pairs(sums + tiles.terms * stride)]
         if self.stack.values in LARGEST:
@@ -162,13 +179,16 @@ class ResidentPlan:
         return _aligned([_pairs(runs)]), own.ravel()
 
     def _unit_words(self, units: np.ndarray) -> np.ndarray:
-        """[units, 4] i32, see `resident_units`."""
+        """[units, .] i32, see `resident_units`."""
         stack = self.stack
         layer, unit = units // stack.hidden, units % stack.hidden
         rows = np.array([each.state for each in stack.layers])[layer]
         own = first_state(stack) + units | layer << 16
         state = rows * stack.batch * stack.hidden + unit
-        return _aligned([own[:, None], state[:, None], _pairs(self.places[self._blocks(units)])])
+        parts = [own[:, None], state[:, None], _pairs(self.places[self._blocks(units)])]
+        if self.is_given:
+            parts.append(_pairs(self._given.reshape(-1, stack.hidden)[:, units].T))
+        return _aligned(parts)
 
     def _biases(self, units: np.ndarray) -> np.ndarray:
         """[blocks, units] f32."""

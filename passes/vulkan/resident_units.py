@@ -1,8 +1,9 @@
 """Units of the resident scan: each belongs to one thread, which keeps its states and biases.
 
-A unit's entry of the table: the word of its h, in the upper half its layer; where its states lie
-in the buffers, without the batch entry; the words of its sums, two in an i32. A unit whose rows are
-all pruned rests: its gates are the same in every step.
+A unit's entries of the table: the word of its h, in the upper half its layer; where its states lie
+in the buffers, without the batch entry; the words of its sums, two in an i32; its given products
+where there are any, likewise. A unit whose rows are all pruned rests: its gates are the same in
+every step.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ class UnitWork:
     """One unit of a thread.
 
     Attributes:
-        table: its entry.
+        table: its first entry.
         sums: words of its sums, two in an i32; none for one that rests.
         fixed: loads of its biases, or of its gates if it rests.
         own: the word of its h, and its layer in the upper half.
-        gates: where its given products are, from those of the first unit on; none for one at rest.
+        gates: its given products, two in an i32; none for one at rest.
         states: h where the cell reads it, c; before the first step.
     """
 
@@ -75,7 +76,8 @@ class UnitWork:
         if given is None:
             return []
         buffer, first = given
-        return [self.share.e.load(buffer, self.share.e.add(first, gate)) for gate in self.gates]
+        e, numbers = self.share.e, halves(self.gates, len(self.stack.cell.ih_blocks))
+        return [e.load(buffer, e.add(first, number)) for number in numbers]
 
     def read(self) -> list[ir.Value]:
         """Biases or gates, those that are not kept from memory."""
@@ -195,36 +197,44 @@ class Loader:
         plan, first = self.plan, self.plan.unit_entries
         moving, blocks = plan.moving.size, plan.stack.cell.blocks
         return self._load(
-            plan.resting.size, first + moving, moving * blocks, gate_count(plan.stack), 0
+            plan.resting.size,
+            first + moving * plan.entries_a_unit,
+            moving * blocks,
+            gate_count(plan.stack),
+            0,
         )
 
     def _load(
         self, count: int, entry: int, constant: int, fixed: int, pairs: int
     ) -> list[UnitWork]:
         """Units from an entry of the table and a constant on, `fixed` constants each."""
+        entries = [entry + n * count for n in range(self.plan.entries_a_unit)]
         return [
-            self._unit(share, entry, [constant + n * count for n in range(fixed)], pairs)
+            self._unit(share, entries, [constant + n * count for n in range(fixed)], pairs)
             for share in shares(self.e, count)
         ]
 
-    def _unit(self, share: Share, entry: int, constants: Sequence[int], pairs: int) -> UnitWork:
+    def _unit(
+        self, share: Share, entries: Sequence[int], constants: Sequence[int], pairs: int
+    ) -> UnitWork:
         e, stack = self.e, self.plan.stack
         piece = share.piece()
         table, first = self.table
 
-        def load() -> ir.Value:
+        def load(entry: int) -> ir.Value:
             return memref.load(table, [e.add(share.piece(), first + entry)])
 
-        own, start, *sums = e.lanes(load())
+        read = entries if pairs else entries[:1]
+        own, start, *words = [word for entry in read for word in e.lanes(load(entry))]
         state = _state(stack, e, as_index(start), self.b)
         states = [e.load(buffer, state) for buffer in self.given]
         share.run(partial(self._store, states[0], low(own)))
         loads = [partial(self._constant, piece, at) for at in constants]
         fixed = [self.registers.keep(1, load) for load in loads]
         kept = states if stack.cell.reads_h else states[1:]
-        count = len(stack.cell.ih_blocks) if pairs else 0
-        gates = [e.add(piece, gate * self.plan.moving.size) for gate in range(count)]
-        return UnitWork(share, stack, load, sums[:pairs], fixed, own, gates, kept)
+        sums, gates = words[:pairs], words[pairs:] if self.plan.is_given and pairs else []
+        table_entry = partial(load, entries[0])
+        return UnitWork(share, stack, table_entry, sums, fixed, own, gates, kept)
 
     def _store(self, h: ir.Value, place: ir.Value) -> tuple[()]:
         self.e.store(h, self.shared, place)

@@ -92,6 +92,7 @@ class _Counts:
     lengths: Lengths
     classes: Sequence[SumClass]
     moving: int
+    is_given: bool
 
     def tiling(self, schedule: GpuSchedule, threads: int) -> Tiling | None:
         """With so many threads; None where a thread would have too many weights."""
@@ -105,7 +106,7 @@ class _Counts:
         resting = len(self.stack.layers) * self.stack.hidden - self.moving
         moves, rests = -(-self.moving // threads), -(-resting // threads)
         free = registers_a_thread(schedule.registers, threads) - WORKING
-        free = max(0, free - kept_words(self.stack, moves, rests))
+        free = max(0, free - kept_words(self.stack, moves, rests, self.is_given))
         # tiles may lack as many as can be read while the products go on, for the units' sake
         arithmetic = max(
             columns + tiles * shape.rows,
@@ -153,7 +154,7 @@ def _choices(
         if words_of(classes) > spare:
             continue
         moving = int((units_with(terms, stack) | fed).sum())
-        counts = _Counts(stack, shape, measure(groups, shape), classes, moving)
+        counts = _Counts(stack, shape, measure(groups, shape), classes, moving, bool(fed.any()))
         least, most = min(WAVE_PAIR, schedule.resident_threads), schedule.resident_threads
         for threads in range(least, most + 1, WAVE_PAIR):
             found = counts.tiling(schedule, threads)
@@ -189,11 +190,12 @@ def table_words(shape: TileShape, kind: str) -> int:
     return 1 + shape.rows // 2 + (shape.rows if kind in LARGEST else 0)
 
 
-def kept_words(stack: Stack, moving: int, resting: int) -> int:
+def kept_words(stack: Stack, moving: int, resting: int, is_given: bool) -> int:
     """Registers that so many units of a thread take in any case: addresses and states."""
     cell = stack.cell
     states = len(stack.sizes) - (not cell.reads_h)
-    return (moving + resting) * (1 + states) + moving * -(-cell.blocks // 2)
+    numbers = cell.blocks + (len(cell.ih_blocks) if is_given else 0)
+    return (moving + resting) * (1 + states) + moving * -(-numbers // 2)
 
 
 def gate_count(stack: Stack) -> int:

@@ -78,7 +78,8 @@ class WavePlan:
         turns = -(-FRAME_STEPS // self.chunk) + len(self.layers) - 1
         steps = max(layer.tiling.cost for layer in self.layers) + STEP_COST
         loads = max(layer.loaded_words for layer in self.layers) * FAR_COST
-        projected = sum(array.nbytes for array in self.pool.arrays()) / WORD_BYTES * FAR_COST / 2
+        projected = sum(array.nbytes for array in self.pool.arrays()) / WORD_BYTES
+        projected = (projected + 2 * self.starts[-1]) * FAR_COST / 2  # given products written, read
         project = projected + PROJECT_COST + DISPATCH_COST
         return turns * (self.chunk * steps + loads + DISPATCH_COST) + (turns - self.first) * project
 
