@@ -121,7 +121,7 @@ class ResidentKernel:
         for tile in tiles:
             tile.multiply(shared)
         e.barrier()
-        if add_terms(e, shared, self.plan.classes):
+        if add_terms(e, shared, self.plan.summed):
             e.barrier()
         step = e.sub(arith.maxsi(d, e.index(len(stack.layers) - 1)), e.index(len(stack.layers) - 1))
         y, first = self.buffers.y

@@ -12,7 +12,13 @@ from functools import cached_property
 import numpy as np
 from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.stacks import Stack
-from rtmobile_iree.passes.vulkan.sum_layout import ZERO, SumClass, lay_out, words_of
+from rtmobile_iree.passes.vulkan.sum_layout import (
+    ZERO,
+    SumClass,
+    lay_out,
+    lay_out_together,
+    words_of,
+)
 from rtmobile_iree.passes.vulkan.tiles import PADDING, Rows, Tiles, count_terms, cut, read_rows
 from rtmobile_iree.passes.vulkan.tiling import (
     DISPATCH_COST,
@@ -21,6 +27,7 @@ from rtmobile_iree.passes.vulkan.tiling import (
     WORD_BYTES,
     Tiling,
     choose,
+    live_blocks,
     table_words,
     tile_words,
     units_with,
@@ -46,7 +53,8 @@ class ResidentPlan:
         groups: rows of all matrices, by their patterns of columns.
         is_given: whether the products of all inputs are given, see `input_places`.
         classes: of sums, in the order of their words.
-        places: [L blocks H] the word of each sum; ZERO for one that has no terms.
+        places: [L blocks H] the word of each sum, some zero for one that has no terms.
+        live: whether any unit has terms in a block.
         moving, resting: units, numbered through all layers, with and without rows.
         words: of shared memory.
         is_half: whether products are f16, see `halves`.
@@ -58,6 +66,7 @@ class ResidentPlan:
     is_given: bool
     classes: tuple[SumClass, ...]
     places: np.ndarray
+    live: Sequence[bool]
     moving: np.ndarray
     resting: np.ndarray
     words: int
@@ -98,7 +107,16 @@ class ResidentPlan:
     @property
     def zeros(self) -> list[tuple[int, int]]:
         """Words that nobody writes, and where they are some among others: the first, how many."""
-        return [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
+        found = [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
+        if self.tiling.is_together and len(found) == 1:
+            ((first, count, terms),) = ((c.first, c.count, c.terms) for c in self.classes)
+            found += [(first + (term + 1) * count - 1, 1) for term in range(terms)]
+        return found
+
+    @property
+    def summed(self) -> Sequence[SumClass]:
+        """Classes whose terms are added up before units read the sums."""
+        return () if self.tiling.is_together else self.classes
 
     def input_places(self) -> np.ndarray:
         """[G H] i32, where the product of each row of W_ih goes, the zero for one that is not
@@ -256,7 +274,8 @@ def _plan(
     stack: Stack, groups: Sequence[Rows], is_given: bool, tiling: Tiling, is_half: bool
 ) -> ResidentPlan:
     terms = count_terms(groups, tiling.shape, stack.sums)
-    classes, places = lay_out(terms, _first_term(stack))
+    lay = lay_out_together if tiling.is_together else lay_out
+    classes, places = lay(terms, _first_term(stack))
     moves = units_with(terms, stack) | fed_units(stack, is_given)
     return ResidentPlan(
         stack,
@@ -265,6 +284,7 @@ def _plan(
         is_given,
         classes,
         places,
+        live_blocks(terms, stack),
         np.flatnonzero(moves),
         np.flatnonzero(~moves),
         _first_term(stack) + words_of(classes),

@@ -103,7 +103,7 @@ class TileWork:
                 sums = [*found, *sums[quads:]]
         if self.is_half:
             return sums
-        return [*sums[:quads], *(_tree([total, *inputs]) for total in sums[quads:])]
+        return [*sums[:quads], *(add_all([total, *inputs]) for total in sums[quads:])]
 
 
 def _words(e: ThreadEmitter, loads: Sequence[Load]) -> list[ir.Value]:
@@ -180,11 +180,11 @@ def add_terms(e: ThreadEmitter, shared: ir.Value, classes: Sequence[SumClass]) -
 def _add_terms(e: ThreadEmitter, shared: ir.Value, sums: SumClass, share: Share) -> tuple[()]:
     own = e.add(share.number(), sums.first)
     terms = [e.load(shared, e.add(own, number * sums.count)) for number in range(sums.terms)]
-    e.store(_tree(terms), shared, own)
+    e.store(add_all(terms), shared, own)
     return ()
 
 
-def _tree(terms: list[ir.Value]) -> ir.Value:
+def add_all(terms: list[ir.Value]) -> ir.Value:
     """Their sum, pair by pair."""
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)

@@ -26,6 +26,7 @@ from rtmobile_iree.passes.vulkan.kept import (
 )
 from rtmobile_iree.passes.vulkan.products import Place, as_index
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, first_state, last_state
+from rtmobile_iree.passes.vulkan.resident_tiles import add_all
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.tiling import gate_count
 from torch_mlir import ir
@@ -63,7 +64,7 @@ class UnitWork:
     """
 
     share: Share
-    stack: Stack
+    plan: ResidentPlan
     table: Load
     sums: Sequence[ir.Value]
     fixed: Sequence[Load]
@@ -76,7 +77,7 @@ class UnitWork:
         if given is None:
             return []
         buffer, first = given
-        e, numbers = self.share.e, halves(self.gates, len(self.stack.cell.ih_blocks))
+        e, numbers = self.share.e, halves(self.gates, len(self.plan.stack.cell.ih_blocks))
         return [e.load(buffer, e.add(first, number)) for number in numbers]
 
     def read(self) -> list[ir.Value]:
@@ -102,30 +103,44 @@ class UnitWork:
         terms: Sequence[ir.Value],
         states: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        e, cell = self.share.e, self.stack.cell
+        e, stack = self.share.e, self.plan.stack
+        cell = stack.cell
         if self.sums:
             places = halves(self.sums, cell.blocks)
-            pairs = zip(fixed, places, strict=True)
-            sums = [arith.addf(e.load(shared, place), bias) for bias, place in pairs]
+            pairs = zip(fixed, self._sums(shared, places), strict=True)
+            sums = [arith.addf(total, bias) if total else bias for bias, total in pairs]
             for block, term in zip(cell.ih_blocks, terms, strict=bool(terms)):
                 sums[block] = arith.addf(sums[block], term)
             found = list(cell.step(e, sums, states))
         else:
             found = list(cell.rest_step(e, fixed, states))
         place = low(self.own)
-        if len(self.stack.layers) > 1:
+        if len(stack.layers) > 1:
             is_on = compare("ult", e.sub(at.d, high(self.own)), at.steps)
             before = states if cell.reads_h else [e.load(shared, place), *states]
             found = [arith.select(is_on, *pair) for pair in zip(found, before, strict=True)]
         e.store(found[0], shared, place)
         return found if cell.reads_h else found[1:]
 
+    def _sums(self, shared: ir.Value, places: Sequence[ir.Value]) -> list[ir.Value | None]:
+        """The sums of all blocks but those that have no terms."""
+        e, terms, stride = self.share.e, 1, 0
+        if self.plan.tiling.is_together:
+            (own,) = self.plan.classes
+            terms, stride = own.terms, own.count
+        return [
+            add_all([e.load(shared, e.add(place, term * stride)) for term in range(terms)])
+            if is_live
+            else None
+            for place, is_live in zip(places, self.plan.live, strict=True)
+        ]
+
     def write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> None:
         """h after a step to y, where its layer is the last one."""
         self.share.run(lambda: self._write(shared, at, states))
 
     def _write(self, shared: ir.Value, at: Moment, states: Sequence[ir.Value]) -> tuple[()]:
-        e, stack, (y, start) = self.share.e, self.stack, at.y
+        e, stack, (y, start) = self.share.e, self.plan.stack, at.y
         place, layers = low(self.own), len(stack.layers)
 
         def store() -> None:
@@ -155,13 +170,14 @@ class UnitWork:
         buffers: Sequence[ir.Value],
         states: Sequence[ir.Value],
     ) -> tuple[()]:
-        e, cells = self.share.e, states[1:] if self.stack.cell.reads_h else states
-        if len(self.stack.layers) == 1:
-            unit = e.sub(low(self.own), e.index(first_state(self.stack)))
-            start = e.add(unit, self.stack.layers[0].state * self.stack.batch * self.stack.hidden)
+        e, stack = self.share.e, self.plan.stack
+        cells = states[1:] if stack.cell.reads_h else states
+        if len(stack.layers) == 1:
+            unit = e.sub(low(self.own), e.index(first_state(stack)))
+            start = e.add(unit, stack.layers[0].state * stack.batch * stack.hidden)
         else:
             start = as_index(e.lane(self.table(), STATE))
-        at = _state(self.stack, e, start, b)
+        at = _state(stack, e, start, b)
         values = [e.load(shared, low(self.own)), *cells]
         for value, buffer in zip(values, buffers, strict=True):
             e.store(value, buffer, at)
@@ -234,7 +250,7 @@ class Loader:
         kept = states if stack.cell.reads_h else states[1:]
         sums, gates = words[:pairs], words[pairs:] if self.plan.is_given and pairs else []
         table_entry = partial(load, entries[0])
-        return UnitWork(share, stack, table_entry, sums, fixed, own, gates, kept)
+        return UnitWork(share, self.plan, table_entry, sums, fixed, own, gates, kept)
 
     def _store(self, h: ir.Value, place: ir.Value) -> tuple[()]:
         self.e.store(h, self.shared, place)

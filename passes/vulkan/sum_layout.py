@@ -1,7 +1,8 @@
 """Where the terms of sums lie in shared memory.
 
 The sums that have equally many terms are a class; a class lies together, first all its sums' first
-terms, then all second ones. A sum ends up where its first term was.
+terms, then all second ones. A sum ends up where its first term was. Or all sums are one class, and
+whoever reads a sum adds its terms up.
 """
 
 from __future__ import annotations
@@ -56,6 +57,16 @@ def lay_out(terms: np.ndarray, first: int) -> tuple[tuple[SumClass, ...], np.nda
         first += own.size * count
         lowest = count
     return tuple(classes), places
+
+
+def lay_out_together(terms: np.ndarray, first: int) -> tuple[tuple[SumClass, ...], np.ndarray]:
+    """As `lay_out` in one class; sums without terms share its last number, of words that nobody
+    writes."""
+    own = np.flatnonzero(terms)
+    rest, most = int(own.size < terms.size), int(terms.max(initial=0))
+    places = np.full(terms.size, first + own.size, np.int64)
+    places[own] = first + np.arange(own.size)
+    return (SumClass(first, own.size + rest, most, bool((terms[own] < most).any())),), places
 
 
 def words_of(classes: Sequence[SumClass]) -> int:

@@ -11,7 +11,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from rtmobile_iree.passes.vulkan.stacks import Stack
-from rtmobile_iree.passes.vulkan.sum_layout import SumClass, lay_out, words_of
+from rtmobile_iree.passes.vulkan.sum_layout import (
+    SumClass,
+    lay_out,
+    lay_out_together,
+    words_of,
+)
 from rtmobile_iree.passes.vulkan.tiles import Lengths, Rows, TileShape, count_terms, measure
 from rtmobile_iree.passes.vulkan.values import WORD_BITS
 
@@ -27,7 +32,8 @@ WORKING = 28
 # a wave issues an op; a word is read from L2; sums are added up; a turn of cells
 OP_COST, READ_COST, REDUCE_COST, CELL_COST = 19, 1.2, 2300, 1700
 WORD_BYTES = 4
-BARRIER_COST = 1100
+# a barrier; a term that a unit adds up; most of these
+BARRIER_COST, TERM_COST, MOST_TOGETHER = 1100, 75, 4
 # a call that kernels are compared for; what a step costs beside its tiling, two barriers; a
 # dispatch; a word from beyond L2 where two processors read
 FRAME_STEPS, STEP_COST, DISPATCH_COST, FAR_COST = 30, 2 * BARRIER_COST, 33_000, 2.2
@@ -74,6 +80,7 @@ class Tiling:
         cost: of a step.
         tile_registers, unit_registers: words a thread may keep of its tiles, and of its units'
             constants.
+        is_together: whether units add the terms of their sums up, see `sum_layout`.
     """
 
     cost: float
@@ -81,6 +88,7 @@ class Tiling:
     shape: TileShape = field(compare=False)
     tile_registers: int = field(compare=False)
     unit_registers: int = field(compare=False)
+    is_together: bool = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,9 @@ class _Counts:
     lengths: Lengths
     classes: Sequence[SumClass]
     moving: int
+    live: int
     is_given: bool
+    is_together: bool
 
     def tiling(self, schedule: GpuSchedule, threads: int) -> Tiling | None:
         """With so many threads; None where a thread would have too many weights."""
@@ -120,14 +130,27 @@ class _Counts:
         tile_registers = min(free, max(spared, free - units, 0))
         read = max(0, needed - tile_registers) * busy
         unit_read = max(0, units - (free - tile_registers)) * threads
-        cells = max(self.moving * (cell.blocks + 1) + resting, moves * CELL_COST)
-        several = sum(each.words + each.count for each in self.classes if each.terms > 1)
         cost = (
             max(arithmetic, read * READ_COST)
-            + (max(several, REDUCE_COST) + BARRIER_COST if several else 0)
-            + max(cells, unit_read * READ_COST)
+            + self._reduce
+            + max(self._cells(moves, resting), unit_read * READ_COST)
         )
-        return Tiling(cost, threads, shape, tile_registers, free - tile_registers)
+        free -= tile_registers
+        return Tiling(cost, threads, shape, tile_registers, free, self.is_together)
+
+    @property
+    def _reduce(self) -> float:
+        """Cost of sums in a phase of their own."""
+        if self.is_together:
+            return 0
+        several = sum(each.words + each.count for each in self.classes if each.terms > 1)
+        return max(several, REDUCE_COST) + BARRIER_COST if several else 0
+
+    def _cells(self, moves: int, resting: int) -> float:
+        """Of the last phase; `moves`: units of a thread that move."""
+        terms = self.classes[0].terms if self.is_together else 1
+        words = self.moving * (self.live * terms + 1) + resting
+        return max(words, moves * (CELL_COST + (terms - 1) * TERM_COST))
 
 
 def choose(
@@ -145,21 +168,30 @@ def _choices(
     groups: Sequence[Rows], stack: Stack, schedule: GpuSchedule, spare: int, fed: np.ndarray
 ) -> Iterator[Tiling]:
     longest = max((rows.sources.size for rows in groups), default=1)
-    lengths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
+    widths = {-(-longest // runs) for runs in range(1, MOST_RUNS + 1)}
     a_word = WORD_BITS // VALUE_BITS[stack.values]
     heights = [rows for rows in HEIGHTS if rows % a_word == 0]
-    for shape in (TileShape(rows, columns) for columns in sorted(lengths) for rows in heights):
+    for shape in (TileShape(rows, columns) for columns in sorted(widths) for rows in heights):
         terms = count_terms(groups, shape, stack.sums)
-        classes, _ = lay_out(terms, 0)
-        if words_of(classes) > spare:
-            continue
-        moving = int((units_with(terms, stack) | fed).sum())
-        counts = _Counts(stack, shape, measure(groups, shape), classes, moving, bool(fed.any()))
-        least, most = min(WAVE_PAIR, schedule.resident_threads), schedule.resident_threads
-        for threads in range(least, most + 1, WAVE_PAIR):
-            found = counts.tiling(schedule, threads)
-            if found:
-                yield found
+        moving, lengths = int((units_with(terms, stack) | fed).sum()), measure(groups, shape)
+        live, is_given = sum(live_blocks(terms, stack)), bool(fed.any())
+        several = 1 < terms.max(initial=0) <= MOST_TOGETHER
+        for is_together in (False, True)[: 1 + several]:
+            classes, _ = (lay_out_together if is_together else lay_out)(terms, 0)
+            if words_of(classes) > spare:
+                continue
+            counts = _Counts(
+                stack, shape, lengths, classes, moving, live, is_given, is_together
+            )
+            least, most = min(WAVE_PAIR, schedule.resident_threads), schedule.resident_threads
+            found = (counts.tiling(schedule, n) for n in range(least, most + 1, WAVE_PAIR))
+            yield from filter(None, found)
+
+
+def live_blocks(terms: np.ndarray, stack: Stack) -> list[bool]:
+    """Whether any unit has terms in a block."""
+    by_block = terms.reshape(len(stack.layers), stack.cell.blocks, stack.hidden)
+    return by_block.any((0, 2)).tolist()  # type: ignore[no-any-return]
 
 
 def units_with(terms: np.ndarray, stack: Stack) -> np.ndarray:
