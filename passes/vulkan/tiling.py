@@ -180,9 +180,7 @@ def _choices(
             classes, _ = (lay_out_together if is_together else lay_out)(terms, 0)
             if words_of(classes) > spare:
                 continue
-            counts = _Counts(
-                stack, shape, lengths, classes, moving, live, is_given, is_together
-            )
+            counts = _Counts(stack, shape, lengths, classes, moving, live, is_given, is_together)
             least, most = min(WAVE_PAIR, schedule.resident_threads), schedule.resident_threads
             found = (counts.tiling(schedule, n) for n in range(least, most + 1, WAVE_PAIR))
             yield from filter(None, found)
@@ -191,7 +189,7 @@ def _choices(
 def live_blocks(terms: np.ndarray, stack: Stack) -> list[bool]:
     """Whether any unit has terms in a block."""
     by_block = terms.reshape(len(stack.layers), stack.cell.blocks, stack.hidden)
-    return by_block.any((0, 2)).tolist()  # type: ignore[no-any-return]
+    return [bool(each) for each in by_block.any((0, 2))]
 
 
 def units_with(terms: np.ndarray, stack: Stack) -> np.ndarray:
