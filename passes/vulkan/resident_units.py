@@ -91,7 +91,7 @@ class UnitWork:
         fixed: tuple[Sequence[ir.Value], Sequence[ir.Value]],
         states: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """The states after a step, h in shared memory too; `fixed`: what `read` and `terms` found."""
+        """The states after a step; h goes to shared memory. `fixed`: of `read`, and of `terms`."""
         return self.share.run(lambda: self._step(shared, at, *fixed, states), states)
 
     def _step(
