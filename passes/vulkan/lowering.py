@@ -32,6 +32,7 @@ from rtmobile_iree.passes.vulkan.persistent import (
     plan_scan,
 )
 from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
+from rtmobile_iree.passes.vulkan.resident_arrays import resident_arrays
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, plan_resident
 from rtmobile_iree.passes.vulkan.stacks import Stack, check_half, read_stack, value_type
 from rtmobile_iree.passes.vulkan.step_loop import longest_run
@@ -215,7 +216,7 @@ class Lowering:
             buffers = ResidentBuffers(x, y, own.given, own.states, e.shared(plan.words))
             ResidentKernel(e, plan, [(each, 0) for each in constants], buffers, steps).body()
 
-        self._scan(e, plan.stack, plan.arrays(), body, name)
+        self._scan(e, plan.stack, resident_arrays(plan), body, name)
 
     def _scan(
         self,

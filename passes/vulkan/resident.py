@@ -56,7 +56,7 @@ class ResidentKernel:
     """Emits the kernel of the module docstring; `steps`: T (index value).
 
     Attributes:
-        arrays: the buffers of `ResidentPlan.arrays`, and where this plan's part of each begins.
+        arrays: the buffers of `resident_arrays`, and where this plan's part of each begins.
     """
 
     emit: ThreadEmitter

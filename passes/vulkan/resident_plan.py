@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.sum_layout import (
     ZERO,
@@ -32,15 +31,9 @@ from rtmobile_iree.passes.vulkan.tiling import (
     tile_words,
     units_with,
 )
-from rtmobile_iree.passes.vulkan.values import (
-    ROWS,
-    WORD_BITS,
-    integer_powers,
-    stored_vectors,
-)
+from rtmobile_iree.passes.vulkan.values import ROWS
 
 from rtmobile_iree.schedule import GpuSchedule
-from rtmobile_iree.values import LARGEST
 
 FIRST_INPUT = ZERO + 1
 
@@ -81,10 +74,10 @@ class ResidentPlan:
     def given(self) -> int:
         """Given products of a step and batch entry: of rows that W_ih stores, and one zero for all
         others if there are any."""
-        return int(self._given.max(initial=-1)) + 1 if self.is_given else 0
+        return int(self.given_numbers.max(initial=-1)) + 1 if self.is_given else 0
 
     @cached_property
-    def _given(self) -> np.ndarray:
+    def given_numbers(self) -> np.ndarray:
         """[G H] the given product that is each row's of W_ih."""
         (layer,) = self.stack.layers
         is_stored = np.zeros(layer.w_ih.shape[0], bool)
@@ -121,8 +114,8 @@ class ResidentPlan:
     def input_places(self) -> np.ndarray:
         """[G H] i32, where the product of each row of W_ih goes, the zero for one that is not
         stored; PADDING for the others."""
-        numbers, first = np.unique(self._given, return_index=True)
-        found = np.full(self._given.size, PADDING, np.int32)
+        numbers, first = np.unique(self.given_numbers, return_index=True)
+        found = np.full(self.given_numbers.size, PADDING, np.int32)
         found[first] = numbers
         return found
 
@@ -138,87 +131,6 @@ class ResidentPlan:
         blocks, gates = self.stack.cell.blocks, len(self.stack.cell.ih_blocks)
         words = 2 + -(-blocks // 2) + (-(-gates // 2) if self.is_given else 0)
         return -(-words // ROWS)
-
-    def arrays(self) -> list[np.ndarray]:
-        """weights; table [., 4] of tiles, then of units that move, of those that rest, then of
-        runs of columns; constants f32: biases of the first units, then gates of the others.
-
-        Neighbouring tiles or units lie beside each other, entry by entry.
-        """
-        gates = self.stack.cell.rest_gates
-        moving, resting = self._unit_words(self.moving), self._unit_words(self.resting)
-        tables = [_by_entry(words) for words in (self._tile_words, moving, resting)]
-        tables.append(self._runs[0].reshape(-1, ROWS))
-        biases = [self._biases(self.moving), gates(self._biases(self.resting))]
-        constants = np.concatenate([each.ravel() for each in biases]).astype(np.float32)
-        return [self._weights, np.concatenate(tables), constants]
-
-    @property
-    def _weights(self) -> np.ndarray:
-        """[., 4] i32, a tile's column by column, in words (see `values`)."""
-        kind, tiles = self.stack.values, self.tiles
-        if tiles is None:
-            return np.zeros((1, ROWS), np.int32)
-        rows = tiles.values.reshape(-1, tiles.shape.rows)
-        rows = halves.all_biased(kind, rows) if self.is_half else rows
-        words = stored_vectors(kind, rows, WORD_BITS).reshape(tiles.count, -1)
-        return _by_entry(_aligned([words]))
-
-    @cached_property
-    def _tile_words(self) -> np.ndarray:
-        """[tiles, .] i32: the first entry of its run of columns; where sums go, two in a word; of
-        integers the bits of scales."""
-        if self.tiles is None:
-            return np.zeros((0, ROWS), np.int32)
-        tiles = self.tiles
-        counts = {each.first: each.count for each in self.classes}
-        starts = np.array(sorted(counts), np.int64)
-        sums = self.places[tiles.sums]
-        strides = np.array([counts[first] for first in starts.tolist()], np.int64)
-        stride = strides[np.searchsorted(starts, sums, "right") - 1]
-        words, own = self._runs
-        units = self.moving.size + self.resting.size
-        first = self.unit_entries + units * self.entries_a_unit
-        first += own[:, None] * words.shape[1] // ROWS
-        parts = [first, _pairs(sums + tiles.terms * stride)]
-        if self.stack.values in LARGEST:
-            powers = halves.powers if self.is_half else integer_powers
-            scales = tiles.scales / powers(self.stack.values, tiles.shape.rows)
-            parts.append(scales.astype(np.float32).view(np.int32))
-        return _aligned(parts)
-
-    @cached_property
-    def _runs(self) -> tuple[np.ndarray, np.ndarray]:
-        """[runs, .] i32 the sources of each run of columns, two in a word; [tiles] each one's."""
-        if self.tiles is None:
-            return np.zeros((0, ROWS), np.int32), np.zeros(0, np.int64)
-        sources = np.where(self.tiles.sources == PADDING, ZERO, self.tiles.sources)
-        runs, own = np.unique(sources, axis=0, return_inverse=True)
-        return _aligned([_pairs(runs)]), own.ravel()
-
-    def _unit_words(self, units: np.ndarray) -> np.ndarray:
-        """[units, .] i32, see `resident_units`."""
-        stack = self.stack
-        layer, unit = units // stack.hidden, units % stack.hidden
-        rows = np.array([each.state for each in stack.layers])[layer]
-        own = first_state(stack) + units | layer << 16
-        state = rows * stack.batch * stack.hidden + unit
-        parts = [own[:, None], state[:, None], _pairs(self.places[self._blocks(units)])]
-        if self.is_given:
-            parts.append(_pairs(self._given.reshape(-1, stack.hidden)[:, units].T))
-        return _aligned(parts)
-
-    def _biases(self, units: np.ndarray) -> np.ndarray:
-        """[blocks, units] f32."""
-        cell, layers = self.stack.cell, self.stack.layers
-        biases = [cell.starts(each.b_ih, each.b_hh) for each in layers]
-        return np.concatenate(biases)[self._blocks(units)].T  # type: ignore[no-any-return]
-
-    def _blocks(self, units: np.ndarray) -> np.ndarray:
-        """[units, blocks] the numbers of their sums."""
-        blocks, hidden = self.stack.cell.blocks, self.stack.hidden
-        first = units // hidden * blocks * hidden + units % hidden
-        return first[:, None] + np.arange(blocks) * hidden  # type: ignore[no-any-return]
 
 
 def first_state(stack: Stack) -> int:
@@ -304,21 +216,3 @@ def _read_groups(stack: Stack, projected: bool) -> list[Rows]:
         found += read_rows(layer.w_hh, start + cell.positions(cell.hh_blocks, hidden), own)
         before = own
     return [rows for rows in found if rows.sources.size]
-
-
-def _pairs(numbers: np.ndarray) -> np.ndarray:
-    """[n, m] numbers below 2^16 as [n, ceil(m / 2)] i32, the first in the low bits."""
-    even = np.pad(numbers, ((0, 0), (0, numbers.shape[1] % 2))).astype(np.uint32)
-    return (even[:, ::2] | even[:, 1::2] << 16).astype(np.uint32).view(np.int32)
-
-
-def _aligned(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Columns of words side by side, padded to whole entries."""
-    words = np.concatenate([part.astype(np.int32) for part in parts], axis=1)
-    return np.pad(words, ((0, 0), (0, -words.shape[1] % ROWS)))
-
-
-def _by_entry(words: np.ndarray) -> np.ndarray:
-    """[n, entries * 4] -> [entries * n, 4]: the first entries of all, then the second."""
-    entries = words.reshape(words.shape[0], words.shape[1] // ROWS, ROWS)
-    return entries.transpose(1, 0, 2).reshape(-1, ROWS)

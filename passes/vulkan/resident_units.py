@@ -188,7 +188,7 @@ class Loader:
     """Loads a thread's units before the first step.
 
     Attributes:
-        table, constants: see `ResidentPlan.arrays`.
+        table, constants: see `resident_arrays`.
         given: states before the first step.
         b: batch entry.
     """

@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
 from rtmobile_iree.passes.vulkan.lanes import LanePool, Lanes, fitting_quads
+from rtmobile_iree.passes.vulkan.resident_arrays import resident_arrays
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, resident_plans
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.tiling import (
@@ -85,8 +86,8 @@ class WavePlan:
         return turns * (self.chunk * steps + loads + DISPATCH_COST) + (turns - self.first) * project
 
     def arrays(self) -> tuple[list[np.ndarray], list[list[int]]]:
-        """The arrays of `ResidentPlan.arrays` of all layers together; where each layer's begin."""
-        parts = [layer.arrays() for layer in self.layers]
+        """The arrays of `resident_arrays` of all layers together; where each layer's begin."""
+        parts = [resident_arrays(layer) for layer in self.layers]
         sizes = np.array([[array.shape[0] for array in each] for each in parts])
         starts = np.cumsum(sizes, axis=0) - sizes
         return [np.concatenate(each) for each in zip(*parts, strict=True)], starts.tolist()
