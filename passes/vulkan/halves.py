@@ -1,4 +1,4 @@
-"""Products in f16, two rows at once: `activations="f16"` of a step's kernels (see `blocks`).
+"""Products in f16, two rows at once: `activations="f16"` (see `blocks` and `resident_tiles`).
 
 A word of weights becomes pairs of f16. Integers are stored with a bias here, all of them, as
 unsigned ones; a mask takes two out of a word, 16 bits apart, a conversion makes them exact: q, or
