@@ -86,9 +86,8 @@ WORDS = "v4uint|v4ulong"
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def modules(request, tmp_path_factory):
     """A target, the files of its SPIR-V modules, and the type of their values."""
-    name, values, kernel, *products = request.param
-    options = {"values": values, "gpu_kernel": kernel}
-    options |= {"activations": each for each in products}
+    name, values, kernel, *rest = request.param
+    options = {"values": values, "gpu_kernel": kernel, "activations": rest[0] if rest else "f32"}
     folder = tmp_path_factory.mktemp(name)
     compile_text = iree_backend.compile_text
 
