@@ -25,8 +25,8 @@ from rtmobile_iree.targets import GpuTarget, get_target
 
 TARGET = "adreno-640"
 VALUES, KERNELS = ("f32", "f16", "i8", "i4"), (PERSISTENT, WAVEFRONT, PER_STEP)
-# The paper tunes block sizes offline and tells none. Of f16 at 20 x 10, 16 stripes take 88 us, 32
-# take 116: fewer stripes are larger panels, and a tighter constraint.
+# The paper tunes block sizes offline and tells none; fewer stripes are larger panels, and a tighter
+# constraint.
 ROW_STRIPES, COL_BLOCKS = 16, 8
 # what the table needs where it does not go to a terminal
 TABLE_COLUMNS = 280
