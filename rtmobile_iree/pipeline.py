@@ -15,7 +15,7 @@ from rtmobile_iree.passes.lower import LowerPass
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
 from rtmobile_iree.passes.pack import PackPass
 from rtmobile_iree.passes.reorder import ReorderPass
-from rtmobile_iree.schedule import AUTO, INTEGER_DOTS, PER_STEP, PERSISTENT
+from rtmobile_iree.schedule import AUTO, INTEGER_DOTS
 from rtmobile_iree.step_choices import step_choices
 from rtmobile_iree.targets import CpuTarget, GpuTarget, Target
 
@@ -68,11 +68,6 @@ def vulkan_pipeline(target: GpuTarget, options: Options = DEFAULTS) -> tuple[Any
         works = "f32 or f16" if target.gpu.storage_f16 else "f32 alone"
         raise TargetError(
             f"target {target.name}: activations {options.activations}; this GPU takes {works}"
-        )
-    if is_half and options.gpu_kernel == PERSISTENT:
-        raise TargetError(
-            f"target {target.name}: activations f16: the persistent kernel has f32 ones; use "
-            f"gpu_kernel {PER_STEP}, or activations f32"
         )
     return (
         LowerVulkanPass(

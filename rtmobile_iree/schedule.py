@@ -222,8 +222,8 @@ class GpuSchedule:
             `passes/vulkan/blocks.py`; `step_unroll`, `step_quads` and `word_bits` say nothing then.
         time_chunk: most steps whose inputs a step's kernel projects at once.
         chunk_bytes: where a layer's W_ih takes more, twice as many; 0: never.
-        is_half: whether products of recurrent layers are f16, in a step's kernels, which are chosen
-            then.
+        is_half: whether products of recurrent layers are f16; no persistent kernel that reads its
+            weights has such.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
         wave_chunk: most steps of a dispatch of a wavefront.
         processors: shader processors; with one "auto" chooses no wavefront.

@@ -265,8 +265,10 @@ def test_both_kernels_compute_the_same(steps):
 @pytest.mark.parametrize("layers", [1, 2])
 def test_a_resident_scan_by_hand(layers):
     """Layer l is at step d - l of T + L - 1 turns; all take part in all turns. Where runs of
-    columns are not all as long, tiles have a few zeros more."""
+    columns are not all as long, tiles have a few zeros more. The cells of one layer add the terms
+    of their sums up themselves."""
     model, arguments = gru(8, hidden=64, layers=layers)
+    phases = 2 if layers == 1 else 3
     module = lowered(model, arguments, "f16", resident=True)
     weights = 192 * (8 + 64) + (layers - 1) * 192 * 128
     read = {}
@@ -276,7 +278,7 @@ def test_a_resident_scan_by_hand(layers):
         products = total.work["fma"] / turns - layers * 64 * 2
         assert weights <= products < 1.04 * weights
         assert total.work["special"] == turns * layers * 64 * 5
-        assert total.barriers == 2 + 3 * turns
+        assert total.barriers == 2 + phases * turns
         assert weights / 2 / run.threads < run.kept_words
         assert run.kept_words < ADRENO_640.registers_a_thread(run.threads)
         read[steps] = total.work["read"]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rtmobile_iree.passes import run_passes
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
-from rtmobile_iree.passes.vulkan.sum_layout import WAVE, ZERO, lay_out, words_of
+from rtmobile_iree.passes.vulkan.sum_layout import WAVE, ZERO, lay_out, lay_out_together, words_of
 from rtmobile_iree.passes.vulkan.tiles import PADDING, TileShape, count_terms, cut, read_rows
 from rtmobile_iree.passes.weights import walk
 from torch import nn
@@ -27,7 +27,7 @@ from rtmobile_iree.pipeline import layout_pipeline
 from rtmobile_iree.runtime import VULKAN, Module
 from rtmobile_iree.targets import get_target
 
-TOLERANCE = 1e-5
+TOLERANCE, HALF_TOLERANCE = 1e-5, 1e-3
 ALL = 1 << 16  # more registers than any of these models needs
 BSP = {"column_rate": 3, "row_rate": 1.5, "row_stripes": 3, "col_blocks": 2}
 FEW_ROWS = {"column_rate": 2, "row_rate": 12, "row_stripes": 3, "col_blocks": 2}
@@ -112,7 +112,9 @@ def test_weights_are_read_in_every_step_where_no_register_is_known(vulkan, kind)
 
 
 @pytest.mark.vulkan
-@pytest.mark.parametrize(("values", "registers"), [("f16", ALL), ("bf16", 1), ("i8", 1)])
+@pytest.mark.parametrize(
+    ("values", "registers"), [("f16", ALL), ("bf16", 1), ("i8", 1), ("i4", 128 * 50)]
+)
 def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers):
     torch.manual_seed(0)
     model = nn.GRU(11, 50, 2).eval()
@@ -125,6 +127,24 @@ def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers):
         x = torch.randn(steps, 1, 11)
         for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.vulkan
+@pytest.mark.parametrize(("values", "registers"), [("f16", 1), ("i8", ALL), ("i4", 128 * 60)])
+def test_products_of_halves_are_those_of_f32(vulkan, values, registers):
+    torch.manual_seed(0)
+    model = nn.GRU(7, 17, 2).eval()
+    rt.prune(model, **BSP)
+    x = torch.randn(4, 1, 7)
+    schedule = LowerVulkanPass(
+        kernel="persistent", registers=registers, resident_threads=32, is_half=True
+    )
+    made = program(lowered(model, x, schedule, values))
+    expected = rt.compile(model, x, "host", values=values)
+    for steps in (1, 30):
+        x = torch.randn(steps, 1, 7)
+        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=HALF_TOLERANCE)
 
 
 @pytest.mark.parametrize("kind", ["lstmp", "gru"])
@@ -156,7 +176,7 @@ def test_tiles_hold_each_weight_once(rows, columns, kept, height, width, kind, s
         assert not w.any()
         return
     shape = TileShape(height, width)
-    tiles = cut(groups, shape, np.zeros(rows, np.int64))
+    tiles = cut(groups, shape, rows)
     found, terms = np.zeros((rows, columns)), [set() for _ in range(rows)]
     for tile in range(tiles.count):
         own = tiles.sources[tile]
@@ -172,8 +192,19 @@ def test_tiles_hold_each_weight_once(rows, columns, kept, height, width, kind, s
             terms[row].add(term)
             found[row, own[own != PADDING] - 5] += values[own != PADDING]
     np.testing.assert_allclose(found, unpack(packed), rtol=1e-6)
-    counts = count_terms(groups, shape, np.zeros(rows, np.int64))
+    counts = count_terms(groups, shape, rows)
     assert [sorted(each) for each in terms] == [list(range(count)) for count in counts]
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40))
+def test_sums_of_one_class_share_a_zero(terms):
+    terms = np.array(terms, np.int64)
+    ((own,), places) = lay_out_together(terms, 7)
+    assert own.terms == terms.max()
+    assert own.lacks == bool((terms[terms > 0] < terms.max()).any())
+    assert sorted(places[terms > 0]) == list(range(7, 7 + np.count_nonzero(terms)))
+    assert (places[terms == 0] == 7 + own.count - 1).all()
+    assert own.count == np.unique(places).size
 
 
 @given(st.lists(st.integers(0, 9), max_size=300))

@@ -13,6 +13,7 @@ from test_vulkan_resident import (
     ALL,
     BSP,
     FEW_ROWS,
+    HALF_TOLERANCE,
     TOLERANCE,
     check,
     check_stack,
@@ -72,18 +73,44 @@ def test_what_is_pruned_to_nothing_is_still_a_layer(vulkan, names):
 
 
 @pytest.mark.vulkan
-@pytest.mark.parametrize(("values", "registers"), [("f16", ALL), ("i8", 1)])
-def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers):
+@pytest.mark.parametrize(
+    ("values", "registers", "blocks"), [("f16", ALL, False), ("i8", 1, False), ("i4", ALL, True)]
+)
+def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers, blocks):
     torch.manual_seed(0)
     model = nn.GRU(11, 23, 2).eval()
     rt.prune(model, **BSP)
     x = torch.randn(4, 1, 11)
-    made = program(lowered(model, x, wavefront(registers, time_chunk=3, word_bits=32), values))
+    choices = {"time_chunk": 3, "word_bits": 32, "step_blocks": blocks}
+    made = program(lowered(model, x, wavefront(registers, **choices), values))
     expected = rt.compile(model, x, "host", values=values)
     for steps in (1, 7):
         x = torch.randn(steps, 1, 11)
         for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
             np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
+
+
+# layer, pruning, values, registers
+HALVES = [
+    (nn.GRU(7, 13, 2), BSP, "i4", 128 * 60),
+    (nn.LSTM(5, 13, 2), FEW_ROWS, "i8", 1),
+    (nn.GRU(5, 9, 2), BSP, "f16", ALL),
+]
+
+
+@pytest.mark.vulkan
+@pytest.mark.parametrize(("layer", "pruning", "values", "registers"), HALVES)
+def test_products_of_halves_are_those_of_f32(vulkan, layer, pruning, values, registers):
+    torch.manual_seed(0)
+    rt.prune(layer.eval(), **pruning)
+    x = torch.randn(4, 1, layer.input_size)
+    schedule = wavefront(registers, threads=32, time_chunk=CHUNK, is_half=True)
+    made = program(lowered(layer, x, schedule, values))
+    expected = rt.compile(layer, x, "host", values=values)
+    for steps in (1, 7):
+        x = torch.randn(steps, 1, layer.input_size)
+        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=HALF_TOLERANCE)
 
 
 @pytest.mark.parametrize(("inputs", "layers", "fewer"), [(300, 2, 0), (2, 2, 1), (5, 3, 1)])
@@ -112,7 +139,6 @@ def test_each_layer_has_a_workgroup_of_its_own():
     ("model", "schedule", "values"),
     [
         (nn.GRU(5, 9), wavefront(), "f32"),
-        (nn.GRU(5, 9, 2), wavefront(), "i4"),
         (nn.GRU(5, 9, 2), wavefront(registers=0), "f32"),
         (nn.LSTM(5, 9, 2, proj_size=4), wavefront(), "f32"),
         (nn.GRU(5, 200, 2), wavefront(threads=32), "f32"),

@@ -6,16 +6,25 @@ from collections.abc import Sequence
 
 from rtmobile_iree.passes.kernels.emit import compare
 from rtmobile_iree.passes.vulkan.block_entries import HALF_BITS, PLACE_BITS, WORD_BITS, bits_of
-from rtmobile_iree.passes.vulkan.blocks import COLUMNS, ZEROS, BlockConstants
+from rtmobile_iree.passes.vulkan.blocks import COLUMNS, ZEROS, BlockConstants, Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.halves import add_halves
 from rtmobile_iree.passes.vulkan.lanes import PADDING
-from rtmobile_iree.passes.vulkan.products import LaneSums, Place, as_index, scaled
+from rtmobile_iree.passes.vulkan.products import LaneSums, Place, as_index, lane_sums, scaled
 from rtmobile_iree.passes.vulkan.values import ROWS, wide_all
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref, vector
 
 from rtmobile_iree.values import LARGEST
+
+
+def matrix_sums(
+    e: ThreadEmitter, constants: Constants, lane: ir.Value, vectors: list[Place]
+) -> LaneSums:
+    """As `products.lane_sums`, of a lane of either pool."""
+    if isinstance(constants, BlockConstants):
+        return block_sums(e, constants, lane, vectors)
+    return lane_sums(e, constants, lane, vectors)
 
 
 def block_sums(

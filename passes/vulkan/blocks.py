@@ -40,7 +40,6 @@ from rtmobile_iree.passes.vulkan.lanes import (
 )
 from rtmobile_iree.passes.vulkan.values import (
     ROWS,
-    integer_biases,
     integer_powers,
     stored_vectors,
 )
@@ -124,7 +123,7 @@ class BlockPool:
         """Lays a matrix out in `count` parts.
 
         Args:
-            positions: [M] where each row's sum goes.
+            positions: [M] where each row's sum goes; PADDING for rows that have none.
             owners: [M] which part has each row.
             is_complete: rows that are not stored are listed as zeros.
         """
@@ -137,7 +136,8 @@ class BlockPool:
             for group, first in zip(groups, firsts, strict=True):
                 self._add_group(packed, group, first, positions, owners == part)
             if is_complete:
-                self._add_zeros(np.sort(positions[absent[owners[absent] == part]]))
+                places = np.sort(positions[absent[owners[absent] == part]])
+                self._add_zeros(places[places != PADDING])
             own = (start, self._count - start, packed.shape[1])
             found.append(Lanes(*own, zeros, len(self._zeros) - zeros))
         return found
@@ -221,19 +221,12 @@ class BlockPool:
         values = np.pad(values, ((0, -len(values) % COLUMNS), (0, 0), (0, 0)))
         groups, lanes = len(values) // COLUMNS, values.shape[1]
         by_lane = values.reshape(groups, COLUMNS, lanes, -1).transpose(0, 2, 1, 3)
-        rows = self._biased(by_lane.reshape(-1, values.shape[2]))
+        rows = by_lane.reshape(-1, values.shape[2])
+        rows = halves.all_biased(self.kind, rows) if self.is_half else rows
         words = stored_vectors(self.kind, rows, WORD_BITS)
         elements = words.reshape(groups, lanes, loads_a_turn(self.kind, self.quads), ROWS)
         self._weights.append(elements.transpose(0, 2, 1, 3).reshape(-1, ROWS))
         return groups
-
-    def _biased(self, rows: np.ndarray) -> np.ndarray:
-        """[n, rows] with the biases that `halves` has and `stored_vectors` has not."""
-        if not self.is_half or self.kind not in LARGEST:
-            return rows
-        size = rows.shape[1]
-        has = integer_biases(self.kind, size) / integer_powers(self.kind, size)
-        return rows.astype(np.int16) + (halves.bias(self.kind) - has).astype(np.int16)
 
     def _powers(self, rows: int) -> np.ndarray:
         """[rows] what integers are multiplied by as kernels take them out of a word."""

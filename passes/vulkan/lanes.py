@@ -96,7 +96,7 @@ class LanePool:
         """Lays a matrix out.
 
         Args:
-            positions: [M] where each row's result goes.
+            positions: [M] where each row's result goes; PADDING for rows that have none.
             is_complete: rows that are not stored get lanes without columns, which write zeros.
         """
         (lanes,) = self.add_parts(
@@ -123,7 +123,8 @@ class LanePool:
             for panel in all_panels:
                 self._add_panel(packed, panel, first, positions, owners == part)
             if is_complete:
-                self._add_absent(positions[absent[owners[absent] == part]])
+                places = positions[absent[owners[absent] == part]]
+                self._add_absent(places[places != PADDING])
             found.append(Lanes(start, self._lanes - start, packed.shape[1]))
         return found
 

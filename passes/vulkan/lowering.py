@@ -32,8 +32,9 @@ from rtmobile_iree.passes.vulkan.persistent import (
     plan_scan,
 )
 from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
+from rtmobile_iree.passes.vulkan.resident_arrays import resident_arrays
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, plan_resident
-from rtmobile_iree.passes.vulkan.stacks import Stack, read_stack, value_type
+from rtmobile_iree.passes.vulkan.stacks import Stack, check_half, read_stack, value_type
 from rtmobile_iree.passes.vulkan.step_loop import longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
 from rtmobile_iree.passes.vulkan.wave_lowering import WaveLowering
@@ -69,19 +70,21 @@ class Lowering:
         """Replaces a stack of layers.
 
         Raises:
-            CompileError: values that the target cannot store, or of several types; a persistent
-                kernel is asked for and does not fit.
+            CompileError: values that the target cannot store, or of several types, or that have no
+                f16 products; a kernel is asked for and does not fit.
         """
         stack = read_stack(chain, kind, self.storage_f16)
         if self.schedule.is_half:
-            self._steps(stack, name)
-            return
+            check_half(stack)
         resident, wave = self._plans(stack)
         if wave:
             self._wave(wave, name)
             return
         if resident:
             self._resident(resident, name)
+            return
+        if self.schedule.is_half:
+            self._half_steps(stack, name)
             return
         pool = LanePool(stack.values, fitting_quads(stack.matrices, self.schedule.quads))
         plan = plan_scan(pool, stack)
@@ -96,6 +99,20 @@ class Lowering:
             self._persistent(stack, plan, pool, name)
         else:
             self._steps(stack, name)
+
+    def _half_steps(self, stack: Stack, name: str) -> None:
+        """A step's kernels, as no other have f16 products of weights that they read.
+
+        Raises:
+            CompileError: a persistent kernel is asked for.
+        """
+        if self.schedule.kernel == PERSISTENT:
+            raise CompileError(
+                f"bspc-lower-vulkan: {stack.name}: activations f16: a persistent kernel has them "
+                f"where its weights find registers, and these do not; use gpu_kernel {PER_STEP} or "
+                "auto, or activations f32"
+            )
+        self._steps(stack, name)
 
     def _steps(self, stack: Stack, name: str) -> None:
         StepLowering(
@@ -123,8 +140,8 @@ class Lowering:
             raise CompileError(
                 f"bspc-lower-vulkan: {stack.name}: {len(stack.layers)} layers of {stack.hidden} "
                 f"units with {stack.values} weights are no {WAVEFRONT}: that takes two layers or "
-                "more without a projection, weights other than i4, a target whose registers are "
-                "known, and few enough weights a layer for them; use gpu_kernel auto"
+                "more without a projection, a target whose registers are known, and few enough "
+                "weights a layer for them; use gpu_kernel auto"
             )
         if kernel in (WAVEFRONT, PER_STEP):
             return None, wave
@@ -199,7 +216,7 @@ class Lowering:
             buffers = ResidentBuffers(x, y, own.given, own.states, e.shared(plan.words))
             ResidentKernel(e, plan, [(each, 0) for each in constants], buffers, steps).body()
 
-        self._scan(e, plan.stack, plan.arrays(), body, name)
+        self._scan(e, plan.stack, resident_arrays(plan), body, name)
 
     def _scan(
         self,

@@ -1,7 +1,7 @@
 """The kernel of a linear layer: y[v] = W x[v], a thread a lane of rows.
 
 Workgroups along x share the lanes, along y the vectors v, of which a few share the loads of the
-weights. Rows that are not stored have lanes without columns, which write zeros.
+weights. Rows that are not stored have lanes without columns, which write zeros, or are listed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 from rtmobile_iree.passes.kernels.dispatch import Count
 from rtmobile_iree.passes.kernels.emit import compare, when
+from rtmobile_iree.passes.vulkan.block_sums import matrix_sums, zero_rows
+from rtmobile_iree.passes.vulkan.blocks import BlockConstants, Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool, Lanes
-from rtmobile_iree.passes.vulkan.products import Place, lane_sums, write_lane
+from rtmobile_iree.passes.vulkan.lanes import LanePool, Lanes
+from rtmobile_iree.passes.vulkan.products import Place, write_lane
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
@@ -55,7 +57,7 @@ class MatmulKernel:
     emit: ThreadEmitter
     lanes: Lanes
     outputs: int
-    constants: LaneConstants
+    constants: Constants
     x: Place
     y: Place
     vectors: ir.Value
@@ -81,11 +83,20 @@ class MatmulKernel:
         rest = arith.select(is_full, end, v)
         e.loop(rest, end, 1, [], lambda one: self._vectors(lane, [one]))
 
+    def zeros(self, entry: ir.Value, v: ir.Value) -> None:
+        """Listed rows of the vectors from v on."""
+        e, constants = self.emit, self.constants
+        assert isinstance(constants, BlockConstants)
+        rows = zero_rows(e, constants, e.add(entry, self.lanes.first_zeros))
+        end = e.min(e.add(v, self.vector_tile), self.vectors)
+        sums = [e.zero4() for _ in rows]
+        e.loop(v, end, 1, [], lambda one: self._write(e.mul(one, self.outputs), sums, rows))
+
     def _vectors(self, lane: ir.Value, vectors: list[ir.Value]) -> None:
         e, lanes = self.emit, self.lanes
         x, first = self.x
         places = [(x, e.add(first, e.mul(v, lanes.inputs))) for v in vectors]
-        totals, rows = lane_sums(e, self.constants, e.add(lane, lanes.start), places)
+        totals, rows = matrix_sums(e, self.constants, e.add(lane, lanes.start), places)
         for v, sums in zip(vectors, totals, strict=True):
             self._write(e.mul(v, self.outputs), sums, rows)
 

@@ -23,15 +23,13 @@ from dataclasses import dataclass
 from functools import partial
 
 from rtmobile_iree.passes.kernels.emit import compare, when
-from rtmobile_iree.passes.vulkan.block_sums import block_sums, zero_rows
+from rtmobile_iree.passes.vulkan.block_sums import matrix_sums, zero_rows
 from rtmobile_iree.passes.vulkan.blocks import BlockConstants, Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.products import (
-    LaneSums,
     Place,
     Write,
     as_index,
-    lane_sums,
     write_lane,
     write_quads,
 )
@@ -165,11 +163,9 @@ class StepKernel:
             rows = zero_rows(e, self.constants, e.add(zeros[0][0], i))
             put_all([[e.zero4() for _ in rows] for _ in vectors], rows)
 
-        e.for_own(count, lambda i: put_all(*self._sums(e.add(start, i), vectors)), first)
+        def lane(i: ir.Value) -> None:
+            put_all(*matrix_sums(e, self.constants, e.add(start, i), vectors))
+
+        e.for_own(count, lane, first)
         if zeros:
             e.for_own(zeros[0][1], nothing, first)
-
-    def _sums(self, lane: ir.Value, vectors: list[Place]) -> LaneSums:
-        if isinstance(self.constants, BlockConstants):
-            return block_sums(self.emit, self.constants, lane, vectors)
-        return lane_sums(self.emit, self.constants, lane, vectors)

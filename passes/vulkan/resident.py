@@ -17,7 +17,7 @@ is RTMobile's load elimination (arXiv 2002.11474, IV-B).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,7 +39,7 @@ class ResidentBuffers:
     Attributes:
         x, y: [T, B, I] and [T, B, H], from the first step on.
         given, states: [rows, B, .] before and after; they may be the same.
-        projected: [T, B, .] the given terms of `ResidentPlan.segments`; None without any.
+        projected: [T, B, .] the given products of `ResidentPlan.given`; None without any.
         shared: shared memory, as many words as the plan asks for.
     """
 
@@ -56,7 +56,7 @@ class ResidentKernel:
     """Emits the kernel of the module docstring; `steps`: T (index value).
 
     Attributes:
-        arrays: the buffers of `ResidentPlan.arrays`, and where this plan's part of each begins.
+        arrays: the buffers of `resident_arrays`, and where this plan's part of each begins.
     """
 
     emit: ThreadEmitter
@@ -116,13 +116,12 @@ class ResidentKernel:
         e, stack, (shared, b) = self.emit, self.plan.stack, around
         following = e.min(e.add(d, 1), e.sub(self.steps, e.index(1)))
         inputs = [(share, self._input(share, following, b)) for share in shares(e, stack.inputs)]
-        terms = list(self._given_terms(d, b))
+        given = self._given(d, b)
+        terms = [unit.terms(given) for unit in units]
         for tile in tiles:
             tile.multiply(shared)
-        for share, word, term in terms:
-            share.run(partial(self._store, term, word))
         e.barrier()
-        if add_terms(e, shared, self.plan.classes):
+        if add_terms(e, shared, self.plan.summed):
             e.barrier()
         step = e.sub(arith.maxsi(d, e.index(len(stack.layers) - 1)), e.index(len(stack.layers) - 1))
         y, first = self.buffers.y
@@ -130,8 +129,8 @@ class ResidentKernel:
         start = e.sub(e.add(first, start), e.index(last_state(stack)))
         at = Moment(d, self.steps, (y, start))
         fixed = [unit.read() for unit in units]
-        work = zip(units, fixed, states, strict=True)
-        found = [unit.step(shared, at, own, before) for unit, own, before in work]
+        work = zip(units, fixed, terms, states, strict=True)
+        found = [unit.step(shared, at, (own, more), before) for unit, own, more, before in work]
         for unit, after in zip(units, found, strict=True):
             unit.write(shared, at, after)
         for share, value in inputs:
@@ -153,22 +152,14 @@ class ResidentKernel:
     def _keep_input(self, share: Share, value: ir.Value) -> None:
         share.run(partial(self._store, value, self.emit.add(share.piece(), FIRST_INPUT)))
 
-    def _given_terms(
-        self, step: ir.Value, b: ir.Value
-    ) -> Iterator[tuple[Share, ir.Value, ir.Value]]:
-        """A thread's given terms of a step, and the word of each."""
-        e, segments = self.emit, self.plan.segments
-        if self.buffers.projected is None:
-            return
+    def _given(self, step: ir.Value, b: ir.Value) -> Place | None:
+        """Where the given products of a step lie."""
+        e, plan = self.emit, self.plan
+        if self.buffers.projected is None or not plan.is_given:
+            return None
         buffer, first = self.buffers.projected
-        size = sum(count for _, _, count in segments)
-        entry = e.add(e.mul(step, self.plan.stack.batch), b)
-        own = e.add(first, e.mul(entry, size))
-        for start, word, count in segments:
-            for share in shares(e, count, start):
-                at = share.number()
-                at = at if share.is_full else e.min(at, e.index(count - 1))
-                yield share, e.add(at, word), e.load(buffer, e.add(own, at, start))
+        entry = e.add(e.mul(step, plan.stack.batch), b)
+        return buffer, e.add(first, e.mul(entry, plan.given))
 
     def _clear(self, first: int, i: ir.Value) -> None:
         self.emit.store(self.emit.scalar(0.0), self.buffers.shared, self.emit.add(i, first))

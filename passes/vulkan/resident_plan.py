@@ -11,23 +11,30 @@ from functools import cached_property
 
 import numpy as np
 from rtmobile_iree.passes.vulkan.stacks import Stack
-from rtmobile_iree.passes.vulkan.sum_layout import ZERO, SumClass, lay_out, words_of
+from rtmobile_iree.passes.vulkan.sum_layout import (
+    ZERO,
+    SumClass,
+    lay_out,
+    lay_out_together,
+    words_of,
+)
 from rtmobile_iree.passes.vulkan.tiles import PADDING, Rows, Tiles, count_terms, cut, read_rows
 from rtmobile_iree.passes.vulkan.tiling import (
     DISPATCH_COST,
     FRAME_STEPS,
     STEP_COST,
+    WORD_BYTES,
     Tiling,
     choose,
+    live_blocks,
+    table_words,
     tile_words,
     units_with,
 )
-from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, stored_vectors
+from rtmobile_iree.passes.vulkan.values import ROWS
 
 from rtmobile_iree.schedule import GpuSchedule
-from rtmobile_iree.values import STORAGE
 
-WORD_BYTES = 4
 FIRST_INPUT = ZERO + 1
 
 
@@ -37,36 +44,45 @@ class ResidentPlan:
 
     Attributes:
         groups: rows of all matrices, by their patterns of columns.
-        given: [L blocks H] for a sum that begins with a term of its layer's inputs, computed
-            before, a number above 0 by which such terms are sorted; else 0.
+        is_given: whether the products of all inputs are given, see `input_places`.
         classes: of sums, in the order of their words.
-        places: [L blocks H] the word of each sum; ZERO for one that has no terms.
-        moving, resting: units, numbered through all layers, with and without terms.
+        places: [L blocks H] the word of each sum, some zero for one that has no terms.
+        live: whether any unit has terms in a block.
+        moving, resting: units, numbered through all layers, with and without rows.
         words: of shared memory.
+        is_half: whether products are f16, see `halves`.
     """
 
     stack: Stack
     tiling: Tiling
     groups: Sequence[Rows]
-    given: np.ndarray
+    is_given: bool
     classes: tuple[SumClass, ...]
     places: np.ndarray
+    live: Sequence[bool]
     moving: np.ndarray
     resting: np.ndarray
     words: int
+    is_half: bool
 
     @cached_property
     def tiles(self) -> Tiles | None:
         """None where all weights are zeros."""
-        return cut(self.groups, self.tiling.shape, self.given) if self.groups else None
+        return cut(self.groups, self.tiling.shape, self.stack.sums) if self.groups else None
 
     @property
-    def segments(self) -> list[tuple[int, int, int]]:
-        """Where given terms begin among all of them, their words begin, and how many follow."""
-        counts = [each.given for each in self.classes]
-        starts = np.cumsum([0, *counts])[:-1].tolist()
-        found = zip(starts, (each.first for each in self.classes), counts, strict=True)
-        return [each for each in found if each[-1]]
+    def given(self) -> int:
+        """Given products of a step and batch entry: of rows that W_ih stores, and one zero for all
+        others if there are any."""
+        return int(self.given_numbers.max(initial=-1)) + 1 if self.is_given else 0
+
+    @cached_property
+    def given_numbers(self) -> np.ndarray:
+        """[G H] the given product that is each row's of W_ih."""
+        (layer,) = self.stack.layers
+        is_stored = np.zeros(layer.w_ih.shape[0], bool)
+        is_stored[layer.w_ih.reorder] = True
+        return np.where(is_stored, np.cumsum(is_stored) - 1, np.count_nonzero(is_stored))
 
     @property
     def loaded_words(self) -> int:
@@ -84,79 +100,37 @@ class ResidentPlan:
     @property
     def zeros(self) -> list[tuple[int, int]]:
         """Words that nobody writes, and where they are some among others: the first, how many."""
-        return [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
-
-    def given_places(self, sums: np.ndarray) -> np.ndarray:
-        """The number of each of these sums' given terms."""
-        found = np.full(sums.size, PADDING, np.int64)
-        for start, first, count in self.segments:
-            number = self.places[sums] - first
-            is_own = (self.given[sums] > 0) & (number >= 0) & (number < count)
-            found[is_own] = start + number[is_own]
+        found = [(ZERO, 1), *((each.first, each.words) for each in self.classes if each.lacks)]
+        if self.tiling.is_together and len(found) == 1:
+            ((first, count, terms),) = ((c.first, c.count, c.terms) for c in self.classes)
+            found += [(first + (term + 1) * count - 1, 1) for term in range(terms)]
         return found
 
     @property
-    def tile_entries(self) -> int:
-        """Entries of the table, vector<4xi32>, a tile."""
-        return self._tile_words.shape[1] // ROWS
+    def summed(self) -> Sequence[SumClass]:
+        """Classes whose terms are added up before units read the sums."""
+        return () if self.tiling.is_together else self.classes
 
-    def arrays(self) -> list[np.ndarray]:
-        """weights; table [., 4] of tiles, then of units that move, then of those that rest;
-        constants f32: biases of the first, then gates of the others.
+    def input_places(self) -> np.ndarray:
+        """[G H] i32, where the product of each row of W_ih goes, the zero for one that is not
+        stored; PADDING for the others."""
+        numbers, first = np.unique(self.given_numbers, return_index=True)
+        found = np.full(self.given_numbers.size, PADDING, np.int32)
+        found[first] = numbers
+        return found
 
-        Neighbouring tiles or units lie beside each other, entry by entry.
-        """
-        kind, gates = self.stack.values, self.stack.cell.rest_gates
+    @property
+    def unit_entries(self) -> int:
+        """Where the entries of units begin in the table."""
         if self.tiles is None:
-            weights = np.zeros((1, ROWS), STORAGE[kind])
-        else:
-            shape = self.tiles.shape
-            cut = self.tiles.values.reshape(-1, shape.columns, shape.rows // ROWS, ROWS)
-            weights = np.ascontiguousarray(cut.transpose(1, 2, 0, 3)).reshape(-1, ROWS)
-        moving, resting = self._unit_words(self.moving), self._unit_words(self.resting)
-        tables = [_by_entry(words) for words in (self._tile_words, moving, resting)]
-        biases = [self._biases(self.moving), gates(self._biases(self.resting))]
-        constants = np.concatenate([each.ravel() for each in biases]).astype(np.float32)
-        return [stored_vectors(kind, weights), np.concatenate(tables), constants]
+            return 0
+        return self.tiles.count * -(-table_words(self.tiles.shape, self.stack.values) // ROWS)
 
-    @cached_property
-    def _tile_words(self) -> np.ndarray:
-        """[tiles, .] i32: sources and where sums go, two in a word; i8: the bits of scales."""
-        if self.tiles is None:
-            return np.zeros((0, ROWS), np.int32)
-        tiles = self.tiles
-        sources = np.where(tiles.sources == PADDING, ZERO, tiles.sources)
-        counts = {each.first: each.count for each in self.classes}
-        starts = np.array(sorted(counts), np.int64)
-        sums = self.places[tiles.sums]
-        strides = np.array([counts[first] for first in starts.tolist()], np.int64)
-        stride = strides[np.searchsorted(starts, sums, "right") - 1]
-        parts = [_pairs(sources), _pairs(sums + tiles.terms * stride)]
-        if self.stack.values == "i8":
-            scales = tiles.scales / integer_powers(self.stack.values, tiles.shape.rows)
-            parts.append(scales.astype(np.float32).view(np.int32))
-        return _aligned(parts)
-
-    def _unit_words(self, units: np.ndarray) -> np.ndarray:
-        """[units, 4] i32, see `resident_units`."""
-        stack = self.stack
-        layer, unit = units // stack.hidden, units % stack.hidden
-        rows = np.array([each.state for each in stack.layers])[layer]
-        own = first_state(stack) + units | layer << 16
-        state = rows * stack.batch * stack.hidden + unit
-        return _aligned([own[:, None], state[:, None], _pairs(self.places[self._blocks(units)])])
-
-    def _biases(self, units: np.ndarray) -> np.ndarray:
-        """[blocks, units] f32."""
-        cell, layers = self.stack.cell, self.stack.layers
-        biases = [cell.starts(each.b_ih, each.b_hh) for each in layers]
-        return np.concatenate(biases)[self._blocks(units)].T  # type: ignore[no-any-return]
-
-    def _blocks(self, units: np.ndarray) -> np.ndarray:
-        """[units, blocks] the numbers of their sums."""
-        blocks, hidden = self.stack.cell.blocks, self.stack.hidden
-        first = units // hidden * blocks * hidden + units % hidden
-        return first[:, None] + np.arange(blocks) * hidden  # type: ignore[no-any-return]
+    @property
+    def entries_a_unit(self) -> int:
+        blocks, gates = self.stack.cell.blocks, len(self.stack.cell.ih_blocks)
+        words = 2 + -(-blocks // 2) + (-(-gates // 2) if self.is_given else 0)
+        return -(-words // ROWS)
 
 
 def first_state(stack: Stack) -> int:
@@ -176,25 +150,31 @@ def plan_resident(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> Res
 
 
 def resident_plans(
-    stack: Stack, schedule: GpuSchedule, shared_bytes: int, given: np.ndarray | None = None
+    stack: Stack, schedule: GpuSchedule, shared_bytes: int, is_given: bool = False
 ) -> dict[int, ResidentPlan]:
     """The best plan for each number of threads; none where a stack does not suit: it has a
-    projection, i4 weights, is too large for shared memory, or has more weights a thread than can be
-    unrolled.
+    projection, is too large for shared memory, or has more weights a thread than can be unrolled.
 
     Args:
-        given: see `ResidentPlan`; the products of all inputs are, and the stack has none of its
-            own.
+        is_given: see `ResidentPlan`; the stack has one layer then, and no W_ih of its own.
     """
     first = _first_term(stack)
     spare = shared_bytes // WORD_BYTES - first
-    if stack.projected or stack.values == "i4" or not schedule.registers or spare < 0:
+    if stack.projected or not schedule.registers or spare < 0:
         return {}
-    groups = _read_groups(stack, given is not None)
-    if given is None:
-        given = np.zeros(len(stack.layers) * stack.cell.blocks * stack.hidden, np.int64)
-    tilings = choose(groups, stack, schedule, spare, given)
-    return {threads: _plan(stack, groups, given, tiling) for threads, tiling in tilings.items()}
+    groups = _read_groups(stack, is_given)
+    tilings = choose(groups, stack, schedule, spare, fed_units(stack, is_given))
+    is_half = schedule.is_half
+    return {n: _plan(stack, groups, is_given, tiling, is_half) for n, tiling in tilings.items()}
+
+
+def fed_units(stack: Stack, is_given: bool) -> np.ndarray:
+    """[L H] whether a unit has rows in W_ih whose products are given."""
+    found = np.zeros((len(stack.layers), stack.hidden), bool)
+    if is_given:
+        (layer,) = stack.layers
+        found[0, layer.w_ih.reorder % stack.hidden] = True
+    return found.ravel()
 
 
 def _first_term(stack: Stack) -> int:
@@ -202,20 +182,25 @@ def _first_term(stack: Stack) -> int:
     return first_state(stack) + len(stack.layers) * stack.hidden
 
 
-def _plan(stack: Stack, groups: Sequence[Rows], given: np.ndarray, tiling: Tiling) -> ResidentPlan:
-    terms = count_terms(groups, tiling.shape, given)
-    classes, places = lay_out(terms, _first_term(stack), given)
-    moves = units_with(terms, stack)
+def _plan(
+    stack: Stack, groups: Sequence[Rows], is_given: bool, tiling: Tiling, is_half: bool
+) -> ResidentPlan:
+    terms = count_terms(groups, tiling.shape, stack.sums)
+    lay = lay_out_together if tiling.is_together else lay_out
+    classes, places = lay(terms, _first_term(stack))
+    moves = units_with(terms, stack) | fed_units(stack, is_given)
     return ResidentPlan(
         stack,
         tiling,
         groups,
-        given,
+        is_given,
         classes,
         places,
+        live_blocks(terms, stack),
         np.flatnonzero(moves),
         np.flatnonzero(~moves),
         _first_term(stack) + words_of(classes),
+        is_half,
     )
 
 
@@ -231,21 +216,3 @@ def _read_groups(stack: Stack, projected: bool) -> list[Rows]:
         found += read_rows(layer.w_hh, start + cell.positions(cell.hh_blocks, hidden), own)
         before = own
     return [rows for rows in found if rows.sources.size]
-
-
-def _pairs(numbers: np.ndarray) -> np.ndarray:
-    """[n, m] numbers below 2^16 as [n, ceil(m / 2)] i32, the first in the low bits."""
-    even = np.pad(numbers, ((0, 0), (0, numbers.shape[1] % 2))).astype(np.uint32)
-    return (even[:, ::2] | even[:, 1::2] << 16).astype(np.uint32).view(np.int32)
-
-
-def _aligned(parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Columns of words side by side, padded to whole entries."""
-    words = np.concatenate([part.astype(np.int32) for part in parts], axis=1)
-    return np.pad(words, ((0, 0), (0, -words.shape[1] % ROWS)))
-
-
-def _by_entry(words: np.ndarray) -> np.ndarray:
-    """[n, entries * 4] -> [entries * n, 4]: the first entries of all, then the second."""
-    entries = words.reshape(words.shape[0], words.shape[1] // ROWS, ROWS)
-    return entries.transpose(1, 0, 2).reshape(-1, ROWS)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
-import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
+from rtmobile_iree.passes.vulkan.halves import add_halves
 from rtmobile_iree.passes.vulkan.kept import Load, Part, Registers, Share, halves, shares
-from rtmobile_iree.passes.vulkan.resident_plan import (
-    WORD_BYTES,
-    ResidentPlan,
-)
+from rtmobile_iree.passes.vulkan.products import as_index
+from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan
 from rtmobile_iree.passes.vulkan.sum_layout import SumClass
 from rtmobile_iree.passes.vulkan.tiles import Lengths, TileShape
-from rtmobile_iree.passes.vulkan.values import ROWS, integer_biases, wide_all
+from rtmobile_iree.passes.vulkan.tiling import table_words, weight_words
+from rtmobile_iree.passes.vulkan.values import ROWS, WORD_BITS, integer_biases, wide_words
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
 
-from rtmobile_iree.values import STORAGE
+from rtmobile_iree.values import LARGEST, VALUE_BITS
+
+HALF_COLUMNS = 8  # whose products are added up in f16
 
 
 @dataclass(frozen=True)
@@ -27,16 +28,19 @@ class TileWork:
     """One tile of a thread.
 
     Attributes:
-        words: loads of the entries of its table.
-        weights: loads of its weights, column by column.
+        is_half: whether products are f16, see `halves`.
+        table, weights, sources: loads of its entries: of the table, of its weights, and of where
+            its inputs lie.
     """
 
     share: Share
     shape: TileShape
     lengths: Lengths
     kind: str
-    words: Sequence[Load]
+    is_half: bool
+    table: Sequence[Load]
     weights: Sequence[Load]
+    sources: Sequence[Load]
 
     def multiply(self, shared: ir.Value) -> None:
         """Leaves its terms in shared memory."""
@@ -44,57 +48,79 @@ class TileWork:
 
     def _multiply(self, shared: ir.Value) -> tuple[()]:
         e, rows, columns = self.share.e, self.shape.rows, self.shape.columns
-        words = [word for load in self.words for word in e.lanes(load())]
-        first = -(-columns // 2)
-        sources, targets = halves(words[:first], columns), halves(words[first:], rows)
-        # sums, and with i8 the sum of the inputs
-        found = [e.zero4() for _ in range(rows // ROWS)] + [e.scalar(0.0)] * (self.kind == "i8")
-        found = self._add(shared, sources[: self.lengths.short], 0, found)
+        sources = halves(_words(e, self.sources), columns)
+        is_scaled = self.kind in LARGEST
+        # sums, and of integers in f32 the sum of the inputs
+        found = [e.zero4() for _ in range(rows // ROWS)]
+        found += [e.scalar(0.0)] * (is_scaled and not self.is_half)
+        add = partial(self._add, shared, cache(lambda entry: e.lanes(self.weights[entry]())))
+        found = add(sources[: self.lengths.short], 0, found)
         long = replace(self.share, count=self.lengths.long)
         rest = sources[self.lengths.short :]
         if rest:
             before = list(found)
-            found = long.run(lambda: self._add(shared, rest, columns - len(rest), before), before)
+            found = long.run(lambda: add(rest, columns - len(rest), before), before)
         terms = [lane for each in found[: rows // ROWS] for lane in e.lanes(each)]
-        if self.kind == "i8":
-            terms = _scaled(e, terms, found[-1], words[first + rows // 2 :])
-        for target, term in zip(targets, terms, strict=True):
+        if is_scaled and not self.is_half:
+            terms = _unbiased(e, self.kind, terms, found[-1])
+        _, *words = _words(e, self.table)
+        if is_scaled:
+            scales = [arith.bitcast(e.f32, bits) for bits in words[rows // 2 :][:rows]]
+            terms = [arith.mulf(*pair) for pair in zip(terms, scales, strict=True)]
+        for target, term in zip(halves(words, rows), terms, strict=True):
             e.store(term, shared, target)
         return ()
 
     def _add(
-        self, shared: ir.Value, sources: Sequence[ir.Value], first: int, before: Sequence[ir.Value]
+        self,
+        shared: ir.Value,
+        entry: Callable[[int], list[ir.Value]],
+        sources: Sequence[ir.Value],
+        first: int,
+        before: Sequence[ir.Value],
     ) -> list[ir.Value]:
-        """What `before` is after the columns from `first` on, whose inputs lie at `sources`."""
+        """What `before` is after the columns from `first` on, whose inputs lie at `sources`.
+
+        Args:
+            entry: the words of an entry of weights.
+        """
         e, quads = self.share.e, self.shape.rows // ROWS
         inputs = [e.load(shared, source) for source in sources]
-        sums = list(before[:quads])
-        for column, value in enumerate(inputs, first):
-            x = e.broadcast4(value)
-            for quad, total in enumerate(sums):
-                stored = self.weights[column * quads + quad]()
-                (weights,) = wide_all(e, self.kind, stored, 0)
-                sums[quad] = e.fma(weights, x, total)
-        return [*sums, *(_tree([total, *inputs]) for total in before[quads:])]
+        a_column = self.shape.rows * VALUE_BITS[self.kind] // WORD_BITS
+        sums = list(before)
+        # as many columns as are added up in f16
+        for start in range(0, len(inputs), HALF_COLUMNS):
+            own = inputs[start : start + HALF_COLUMNS]
+            places = range((first + start) * a_column, (first + start + len(own)) * a_column)
+            words = [entry(place // ROWS)[place % ROWS] for place in places]
+            if self.is_half:
+                sums = add_halves(e, self.kind, words, [[x] for x in own], sums)
+                continue
+            fours = wide_words(e, self.kind, words)
+            for number, x in enumerate(map(e.broadcast4, own)):
+                column = fours[number * quads : (number + 1) * quads]
+                found = [e.fma(four, x, sum) for four, sum in zip(column, sums, strict=False)]
+                sums = [*found, *sums[quads:]]
+        if self.is_half:
+            return sums
+        return [*sums[:quads], *(add_all([total, *inputs]) for total in sums[quads:])]
 
 
-def _scaled(
-    e: ThreadEmitter,
-    terms: Sequence[ir.Value],
-    total: ir.Value,
-    scales: Sequence[ir.Value],
+def _words(e: ThreadEmitter, loads: Sequence[Load]) -> list[ir.Value]:
+    """All words of entries."""
+    return [word for load in loads for word in e.lanes(load())]
+
+
+def _unbiased(
+    e: ThreadEmitter, kind: str, terms: Sequence[ir.Value], total: ir.Value
 ) -> list[ir.Value]:
-    """Sums of integers as they are masked (see `values`), without the bias, times their scales.
-
-    Args:
-        total: the sum of the inputs.
-        scales: their bits.
-    """
-    found = []
-    for term, bias, bits in zip(terms, integer_biases("i8", len(terms)), scales, strict=False):
-        corrected = e.fma(total, e.scalar(-float(bias)), term) if bias else term
-        found.append(arith.mulf(corrected, arith.bitcast(e.f32, bits)))
-    return found
+    """Sums of integers as they are masked (see `values`), without the bias; `total`: the sum of the
+    inputs."""
+    biases = integer_biases(kind, len(terms))
+    return [
+        e.fma(total, e.scalar(-float(bias)), term) if bias else term
+        for term, bias in zip(terms, biases, strict=True)
+    ]
 
 
 def load_tiles(
@@ -102,7 +128,7 @@ def load_tiles(
     plan: ResidentPlan,
     buffers: tuple[Part, Part],
 ) -> list[TileWork]:
-    """A thread's tiles, as much of them in registers as it has.
+    """A thread's tiles, as much of them in registers as it has: first what no other tile has.
 
     Args:
         buffers: weights and table.
@@ -110,30 +136,29 @@ def load_tiles(
     tiles = plan.tiles
     if tiles is None:
         return []
-    weights, table = buffers
+    (weights, first_weight), (table, first_entry) = buffers
     registers = Registers(plan.tiling.tile_registers)
     shape, kind = tiles.shape, plan.stack.values
-    size = np.dtype(STORAGE[kind]).itemsize * ROWS // WORD_BYTES
 
-    def keep(source: Part, number: int, own: ir.Value, words: int) -> Load:
-        buffer, first = source
-        return registers.keep(
-            words, lambda: memref.load(buffer, [e.add(own, first + number * tiles.count)])
-        )
+    def keep(buffer: ir.Value, size: int, at: Callable[[int], ir.Value]) -> list[Load]:
+        """Entries of so many words; `at`: where number n is."""
+        loads = [lambda n=n: memref.load(buffer, [at(n)]) for n in range(-(-size // ROWS))]
+        return [registers.keep(min(ROWS, size - n * ROWS), load) for n, load in enumerate(loads)]
 
-    found = [(share, share.piece()) for share in shares(e, tiles.count)]
-    tables = [[keep(table, n, own, ROWS) for n in range(plan.tile_entries)] for _, own in found]
-    elements = shape.columns * shape.rows // ROWS
+    def own(piece: ir.Value, first: int) -> Callable[[int], ir.Value]:
+        return lambda n: e.add(piece, first + n * tiles.count)
+
+    def run(entry: Load) -> Callable[[int], ir.Value]:
+        return lambda n: e.add(as_index(e.lane(entry(), 0)), first_entry + n)
+
+    found, sizes = shares(e, tiles.count), (table_words(shape, kind), weight_words(shape, kind))
+    pieces = [share.piece() for share in found]
+    tables = [keep(table, sizes[0], own(piece, first_entry)) for piece in pieces]
+    values = [keep(weights, sizes[1], own(piece, first_weight)) for piece in pieces]
+    sources = [keep(table, -(-shape.columns // 2), run(each[0])) for each in tables]
     return [
-        TileWork(
-            share,
-            shape,
-            tiles.lengths,
-            kind,
-            words,
-            [keep(weights, n, own, size) for n in range(elements)],
-        )
-        for (share, own), words in zip(found, tables, strict=True)
+        TileWork(share, shape, tiles.lengths, kind, plan.is_half, *parts)
+        for share, *parts in zip(found, tables, values, sources, strict=True)
     ]
 
 
@@ -155,11 +180,11 @@ def add_terms(e: ThreadEmitter, shared: ir.Value, classes: Sequence[SumClass]) -
 def _add_terms(e: ThreadEmitter, shared: ir.Value, sums: SumClass, share: Share) -> tuple[()]:
     own = e.add(share.number(), sums.first)
     terms = [e.load(shared, e.add(own, number * sums.count)) for number in range(sums.terms)]
-    e.store(_tree(terms), shared, own)
+    e.store(add_all(terms), shared, own)
     return ()
 
 
-def _tree(terms: list[ir.Value]) -> ir.Value:
+def add_all(terms: list[ir.Value]) -> ir.Value:
     """Their sum, pair by pair."""
     while len(terms) > 1:
         pairs = zip(terms[::2], terms[1::2], strict=False)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from rtmobile_iree.passes.kernels.cells import Layer
 from rtmobile_iree.passes.packed_ops import read_layer, state_shapes
+from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.cells import CELLS, UnitCell
 from torch_mlir import ir
 
@@ -46,6 +47,11 @@ class Stack:
     @property
     def projected(self) -> bool:
         return self.layers[0].w_hr is not None
+
+    @property
+    def sums(self) -> int:
+        """Of all cells of a step."""
+        return len(self.layers) * self.cell.blocks * self.hidden
 
     @property
     def name(self) -> str:
@@ -97,6 +103,15 @@ def value_type(op: ir.Operation, matrices: Sequence[PackedMatrix], storage_f16: 
             "hold; use f32, bf16 or i8"
         )
     return kinds[0]
+
+
+def check_half(stack: Stack) -> None:
+    """Raises a CompileError where weights of a stack have no f16 products."""
+    if stack.values not in halves.VALUES:
+        raise CompileError(
+            f"bspc-lower-vulkan: {stack.name}: values are {stack.values}; f16 activations take "
+            f"{', '.join(halves.VALUES)}: use one of these, or activations f32"
+        )
 
 
 def op_name(op: ir.Operation) -> str:

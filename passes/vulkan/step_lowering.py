@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 
 from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel
 from rtmobile_iree.passes.packed_ops import replace_chain
-from rtmobile_iree.passes.vulkan import halves
 from rtmobile_iree.passes.vulkan.block_entries import HALF_BITS, NO_PLACE
 from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
 from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spirv, workgroup_size
@@ -86,26 +85,16 @@ class StepLowering:
     def _pool(self, quads: int, sums: int) -> Pool:
         stack = self.stack
         fits = quads <= MOST_QUADS and fits_blocks(stack.matrices, sums)
-        if self.schedule.is_half:
-            self._check_half(fits)
-            return BlockPool(stack.values, quads, is_half=True)
-        if self.schedule.step_blocks and fits:
-            return BlockPool(stack.values, quads)
-        return self._lane_pool(quads)
-
-    def _check_half(self, fits: bool) -> None:
-        stack = self.stack
-        if stack.values not in halves.VALUES:
-            raise CompileError(
-                f"bspc-lower-vulkan: {stack.name}: values are {stack.values}; f16 activations take "
-                f"{', '.join(halves.VALUES)}: use one of these, or activations f32"
-            )
-        if not fits:
+        is_half = self.schedule.is_half
+        if is_half and not fits:
             raise CompileError(
                 f"bspc-lower-vulkan: {stack.name}: f16 activations take layers of fewer than "
                 f"{1 << HALF_BITS:,} rows in all, a workgroup fewer than {NO_PLACE:,} sums and "
                 f"lanes of {MOST_QUADS * ROWS} rows; use activations f32"
             )
+        if is_half or (self.schedule.step_blocks and fits):
+            return BlockPool(stack.values, quads, is_half=is_half)
+        return self._lane_pool(quads)
 
     def _lane_pool(self, quads: int) -> LanePool:
         values = self.stack.values

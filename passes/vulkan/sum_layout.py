@@ -1,7 +1,8 @@
 """Where the terms of sums lie in shared memory.
 
 The sums that have equally many terms are a class; a class lies together, first all its sums' first
-terms, then all second ones. A sum ends up where its first term was.
+terms, then all second ones. A sum ends up where its first term was. Or all sums are one class, and
+whoever reads a sum adds its terms up.
 """
 
 from __future__ import annotations
@@ -20,14 +21,12 @@ class SumClass:
     """Sums of so many terms: term t of number n is word first + t * count + n.
 
     Attributes:
-        given: sums, the first ones, whose first term is no product of the kernel's own.
         lacks: whether some have fewer terms.
     """
 
     first: int
     count: int
     terms: int
-    given: int = 0
     lacks: bool = False
 
     @property
@@ -35,9 +34,7 @@ class SumClass:
         return self.count * self.terms
 
 
-def lay_out(
-    terms: np.ndarray, first: int, given: np.ndarray | None = None
-) -> tuple[tuple[SumClass, ...], np.ndarray]:
+def lay_out(terms: np.ndarray, first: int) -> tuple[tuple[SumClass, ...], np.ndarray]:
     """Classes from word `first` on, and the word of each sum, ZERO where it has no terms.
 
     A class that no wave would fill joins the next one; the terms it lacks are words that nobody
@@ -45,9 +42,7 @@ def lay_out(
 
     Args:
         terms: [sums] how many each has.
-        given: [sums] above 0 where the first of them is given, by which these are sorted; else 0.
     """
-    given = np.zeros_like(terms) if given is None else given
     places = np.full(terms.size, ZERO, np.int64)
     classes: list[SumClass] = []
     counts = sorted(set(terms[terms > 0].tolist()))
@@ -56,13 +51,22 @@ def lay_out(
         own = np.flatnonzero((terms > lowest) & (terms <= count))
         if own.size < WAVE and count != counts[-1]:
             continue
-        own = own[np.lexsort((given[own], given[own] == 0))]
         places[own] = first + np.arange(own.size)
         lacks = bool((terms[own] < count).any())
-        classes.append(SumClass(first, own.size, count, int(np.count_nonzero(given[own])), lacks))
+        classes.append(SumClass(first, own.size, count, lacks))
         first += own.size * count
         lowest = count
     return tuple(classes), places
+
+
+def lay_out_together(terms: np.ndarray, first: int) -> tuple[tuple[SumClass, ...], np.ndarray]:
+    """As `lay_out` in one class; sums without terms share its last number, of words that nobody
+    writes."""
+    own = np.flatnonzero(terms)
+    rest, most = int(own.size < terms.size), int(terms.max(initial=0))
+    places = np.full(terms.size, first + own.size, np.int64)
+    places[own] = first + np.arange(own.size)
+    return (SumClass(first, own.size + rest, most, bool((terms[own] < most).any())),), places
 
 
 def words_of(classes: Sequence[SumClass]) -> int:

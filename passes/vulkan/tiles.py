@@ -134,16 +134,16 @@ def _length(rows: Rows, shape: TileShape) -> int:
     return -(-rows.sources.size // shape.runs(rows))
 
 
-def count_terms(groups: Sequence[Rows], shape: TileShape, given: np.ndarray) -> np.ndarray:
-    """[sums] how many terms each sum has; `given`: see `sum_layout.lay_out`."""
-    found = (given > 0).astype(np.int64)
+def count_terms(groups: Sequence[Rows], shape: TileShape, sums: int) -> np.ndarray:
+    """[sums] how many terms each sum has."""
+    found = np.zeros(sums, np.int64)
     for rows in groups:
         found[rows.sums] += shape.runs(rows)
     return found
 
 
-def cut(groups: Sequence[Rows], shape: TileShape, given: np.ndarray) -> Tiles:
-    """Cuts them all; there must be one group at least. `given`: see `sum_layout.lay_out`."""
+def cut(groups: Sequence[Rows], shape: TileShape, sums: int) -> Tiles:
+    """Cuts them all; there must be one group at least. `sums`: how many there are."""
     lengths = measure(groups, shape)
     count, kind = lengths.count, groups[0].values.dtype
     made = Tiles(
@@ -155,7 +155,7 @@ def cut(groups: Sequence[Rows], shape: TileShape, given: np.ndarray) -> Tiles:
         np.zeros((count, shape.columns, shape.rows), kind),
         np.zeros((count, shape.rows), np.float32),
     )
-    done, tile = (given > 0).astype(np.int64), 0
+    done, tile = np.zeros(sums, np.int64), 0
     for group in sorted(groups, key=lambda rows: _length(rows, shape) <= lengths.short):
         for columns in _runs(group, shape):
             for start in range(0, group.sums.size, shape.rows):

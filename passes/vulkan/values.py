@@ -17,6 +17,8 @@ inputs. Sums are f32.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from torch_mlir import ir
@@ -60,6 +62,11 @@ def wide_all(e: ThreadEmitter, kind: str, stored: ir.Value, word_bits: int) -> l
     if not word_bits and kind not in LARGEST:
         return [wide(e, kind, stored)]
     words = [word for each in e.lanes(stored) for word in _words(each)] if word_bits else [stored]
+    return wide_words(e, kind, words)
+
+
+def wide_words(e: ThreadEmitter, kind: str, words: Sequence[ir.Value]) -> list[ir.Value]:
+    """The vector<4xf32> of words (i32)."""
     found = [value for word in words for value in _word(e, kind, word)]
     return [
         vector.from_elements(e.vector_type(ROWS), found[i : i + ROWS])

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from functools import partial
 
 from rtmobile_iree.passes.kernels.emit import compare, when
+from rtmobile_iree.passes.vulkan.blocks import Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.lanes import LaneConstants
 from rtmobile_iree.passes.vulkan.matmul import MatmulKernel
 from rtmobile_iree.passes.vulkan.products import Place
 from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
@@ -93,7 +93,7 @@ class ProjectKernel:
     """Emits the first dispatch of the module docstring; `constants`: of `WavePlan.lanes`."""
 
     at: WaveTurn
-    constants: LaneConstants
+    constants: Constants
 
     def body(self) -> None:
         """The whole kernel: lanes along x; along y layers, and of each its groups of vectors."""
@@ -113,6 +113,10 @@ class ProjectKernel:
         vectors = e.mul(count, plan.stack.batch)
         kernel = MatmulKernel(e, lanes, size, self.constants, x, y, vectors, plan.vector_tile)
         when(compare("ult", lane, e.index(lanes.count)), lambda: kernel.group(lane, first))
+        if lanes.zeros:
+            entry = e.sub(lane, e.index(lanes.count))
+            # below 0 it wraps around
+            when(compare("ult", entry, e.index(lanes.zeros)), lambda: kernel.zeros(entry, first))
 
 
 @dataclass(frozen=True)

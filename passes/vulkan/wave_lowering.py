@@ -112,7 +112,7 @@ class WaveLowering:
 
     def _define_project(self, pool: PoolBuffers) -> None:
         plan = self.plan
-        lanes = max(1, *(each.count for each in plan.lanes))
+        lanes = max(1, *(each.count + each.zeros for each in plan.lanes))
         size = workgroup_size(lanes, self.schedule.step_threads)
         e = replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
         between, projected, *_ = self._buffers

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
+from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
 from rtmobile_iree.passes.vulkan.lanes import LanePool, Lanes, fitting_quads
+from rtmobile_iree.passes.vulkan.resident_arrays import resident_arrays
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, resident_plans
 from rtmobile_iree.passes.vulkan.stacks import Stack
-from rtmobile_iree.passes.vulkan.sum_layout import WAVE
 from rtmobile_iree.passes.vulkan.tiling import (
     DISPATCH_COST,
     FAR_COST,
@@ -19,7 +21,7 @@ from rtmobile_iree.passes.vulkan.tiling import (
 )
 from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 
-from rtmobile_iree.bspc import panels
+from rtmobile_iree.bspc import PackedMatrix
 from rtmobile_iree.schedule import GpuSchedule
 
 # of projecting a chunk's inputs, beside its bytes; in the units of `tiling`
@@ -41,7 +43,7 @@ class WavePlan:
     stack: Stack
     layers: tuple[ResidentPlan, ...]
     first: int
-    pool: LanePool
+    pool: Pool
     lanes: tuple[Lanes, ...]
     chunk: int
     vector_tile: int
@@ -64,7 +66,7 @@ class WavePlan:
     @cached_property
     def given(self) -> list[int]:
         """Given terms of each layer, a step and batch entry."""
-        return [int(np.count_nonzero(layer.given)) for layer in self.layers]
+        return [layer.given for layer in self.layers]
 
     @cached_property
     def starts(self) -> list[int]:
@@ -78,13 +80,14 @@ class WavePlan:
         turns = -(-FRAME_STEPS // self.chunk) + len(self.layers) - 1
         steps = max(layer.tiling.cost for layer in self.layers) + STEP_COST
         loads = max(layer.loaded_words for layer in self.layers) * FAR_COST
-        projected = sum(array.nbytes for array in self.pool.arrays()) / WORD_BYTES * FAR_COST / 2
+        projected = sum(array.nbytes for array in self.pool.arrays()) / WORD_BYTES
+        projected = (projected + 2 * self.starts[-1]) * FAR_COST / 2  # given products written, read
         project = projected + PROJECT_COST + DISPATCH_COST
         return turns * (self.chunk * steps + loads + DISPATCH_COST) + (turns - self.first) * project
 
     def arrays(self) -> tuple[list[np.ndarray], list[list[int]]]:
-        """The arrays of `ResidentPlan.arrays` of all layers together; where each layer's begin."""
-        parts = [layer.arrays() for layer in self.layers]
+        """The arrays of `resident_arrays` of all layers together; where each layer's begin."""
+        parts = [resident_arrays(layer) for layer in self.layers]
         sizes = np.array([[array.shape[0] for array in each] for each in parts])
         starts = np.cumsum(sizes, axis=0) - sizes
         return [np.concatenate(each) for each in zip(*parts, strict=True)], starts.tolist()
@@ -102,45 +105,33 @@ def plan_wave(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> WavePla
 def _plan(stack: Stack, schedule: GpuSchedule, shared_bytes: int, first: int) -> WavePlan | None:
     """The plan that projects the inputs of the layers from `first` on."""
     inputs = [layer.w_ih for layer in stack.layers[first:]]
-    quads = fitting_quads(inputs, schedule.step_quads)
     plans = []
     for number, layer in enumerate(stack.layers):
         own = replace(stack, layers=(layer,), inputs=stack.inputs if number < first else 0)
-        given = None if number < first else _given(own, quads * ROWS)
-        plans.append(resident_plans(own, schedule, shared_bytes, given))
+        plans.append(resident_plans(own, schedule, shared_bytes, number >= first))
     common = set.intersection(*(set(each) for each in plans))
     choices = [tuple(each[threads] for each in plans) for threads in sorted(common)]
     best = min(choices, key=lambda layers: max(each.tiling.cost for each in layers), default=None)
     if best is None:
         return None
-    words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
-    pool = LanePool(stack.values, quads, word_bits=words)
-    lanes = tuple(pool.add_matrix(w, _places(plan))
-                  for w, plan in zip(inputs, best[first:], strict=True))  # fmt: skip
+    pool = _pool(stack, inputs, schedule)
+    lanes = tuple(_lanes(pool, *each) for each in zip(inputs, best[first:], strict=True))
     chunk, tile = schedule.wave_chunk, schedule.time_chunk
     return WavePlan(stack, best, first, pool, lanes, chunk, tile)
 
 
-def _given(stack: Stack, rows: int) -> np.ndarray:
-    """[blocks H] see `ResidentPlan.given`: neighbouring lanes of so many rows write neighbours."""
-    cell, hidden, (layer,) = stack.cell, stack.hidden, stack.layers
-    positions, found = cell.positions(cell.ih_blocks, hidden), []
-    lane = 0
-    for panel in panels(layer.w_ih):
-        number = np.arange(panel.rows)
-        lanes = lane + number // rows
-        stored = layer.w_ih.reorder[panel.row_start : panel.row_start + panel.rows]
-        found.append(np.stack([lanes // WAVE, number % rows, lanes, positions[stored]]))
-        lane += -(-panel.rows // rows)
-    given = np.zeros(cell.blocks * hidden, np.int64)
-    if found:
-        joined = np.concatenate(found, axis=1)
-        order = np.lexsort(joined[2::-1])
-        given[joined[3, order]] = 1 + np.arange(order.size)
-    return given
+def _pool(stack: Stack, inputs: Sequence[PackedMatrix], schedule: GpuSchedule) -> Pool:
+    """For W_ih of some layers, as for a step's kernels; f16 products need blocks."""
+    quads = fitting_quads(inputs, schedule.step_quads)
+    sums = len(stack.cell.ih_blocks) * stack.hidden
+    takes_blocks = schedule.step_blocks or schedule.is_half
+    if takes_blocks and quads <= MOST_QUADS and fits_blocks(inputs, sums):
+        return BlockPool(stack.values, quads, is_half=schedule.is_half)
+    words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
+    return LanePool(stack.values, quads, word_bits=words)
 
 
-def _places(plan: ResidentPlan) -> np.ndarray:
-    """[G H] the given term that each row of W_ih is."""
-    cell, hidden = plan.stack.cell, plan.stack.hidden
-    return plan.given_places(cell.positions(cell.ih_blocks, hidden)).astype(np.int32)
+def _lanes(pool: Pool, w_ih: PackedMatrix, plan: ResidentPlan) -> Lanes:
+    owners = np.zeros(w_ih.shape[0], np.int64)
+    (lanes,) = pool.add_parts(w_ih, plan.input_places(), owners, 1, is_complete=True)
+    return lanes

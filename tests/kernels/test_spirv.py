@@ -74,10 +74,11 @@ CASES = [
     ("mali-valhall", "i8", "per-step"),
     ("adreno-640", "i4", "per-step"),
     ("adreno-640", "f16", "wavefront"),
+    ("adreno-640", "i4", "wavefront", "f16"),
 ]
 # scans, projections and linear layers
 KERNELS = {"persistent": 3, "per-step": 4, "wavefront": 5}
-# a lane's four weights, of i4 eight; a step's kernels may load more, in words
+# a lane's four weights, of i4 eight; a step's kernels and tiles may load more, in words
 LOADS = {"f32": "v4float", "f16": "v4half", "bf16": "v2uint", "i8": "uint", "i4": "uint"}
 WORDS = "v4uint|v4ulong"
 
@@ -85,7 +86,8 @@ WORDS = "v4uint|v4ulong"
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def modules(request, tmp_path_factory):
     """A target, the files of its SPIR-V modules, and the type of their values."""
-    name, values, kernel = request.param
+    name, values, kernel, *rest = request.param
+    options = {"values": values, "gpu_kernel": kernel, "activations": rest[0] if rest else "f32"}
     folder = tmp_path_factory.mktemp(name)
     compile_text = iree_backend.compile_text
 
@@ -98,7 +100,7 @@ def modules(request, tmp_path_factory):
     rt.prune(model, layers=["*weight*"], **PRUNING)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(iree_backend, "compile_text", dumping)
-        rt.compile(model, torch.randn(4, 3, 5), name, values=values, gpu_kernel=kernel)
+        rt.compile(model, torch.randn(4, 3, 5), name, **options)
     files = sorted(folder.rglob("*.spv"))
     assert len(own(files)) == KERNELS[kernel], [file.name for file in files]
     return GPUS[name], files, values
@@ -144,7 +146,7 @@ def test_modules_are_what_they_were_meant_to_be(modules):
     for file in own(files):
         text = run("spirv-dis", file).stdout
         in_words = "step" in file.name or "project" in file.name
-        loads = f"{LOADS[values]}|{WORDS}" if in_words else LOADS[values]
+        loads = LOADS[values] if "matmul" in file.name else f"{LOADS[values]}|{WORDS}"
         assert re.search(rf"OpLoad %({loads}) ", text), file.name
         capabilities = set(re.findall(r"OpCapability (\S+)", text))
         assert not any("GroupNonUniform" in each for each in capabilities)
@@ -170,7 +172,7 @@ def test_kept_weights_stay_narrow(modules):
     (file,) = [each for each in own(files) if "gru" in each.name]
     text = run("spirv-dis", file).stdout
     loop = text.rindex("OpLoopMerge")
-    assert text.index(" = OpLoad %v4half") < loop < text.index("OpFConvert")
+    assert text.index(" = OpLoad %v4uint") < loop < text.index("OpFConvert")
 
 
 def shared_bytes(text):
