@@ -189,7 +189,7 @@ def _choices(
 def live_blocks(terms: np.ndarray, stack: Stack) -> list[bool]:
     """Whether any unit has terms in a block."""
     by_block = terms.reshape(len(stack.layers), stack.cell.blocks, stack.hidden)
-    return [bool(each) for each in by_block.any(2).any(0)]
+    return [bool(by_block[:, block].any()) for block in range(stack.cell.blocks)]
 
 
 def units_with(terms: np.ndarray, stack: Stack) -> np.ndarray:
