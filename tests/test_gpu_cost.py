@@ -378,8 +378,9 @@ def test_halves_are_counted_by_themselves():
 
     wide, half = step(False), step(True)
     columns = 3 * 64 * (8 + 64)
-    assert half["half fma"] == columns * 7 // 8  # the first of eight is a product alone
-    assert half["half"] == columns * (1 + 1) + columns // 8
+    assert half["half fma"] == columns  # the first of eight too: sums begin with the biases' part
+    # a conversion each; and for eight columns of eight rows, two pairs of biases times their inputs
+    assert half["half"] == columns + columns // 64 * 4
     assert wide["half fma"] == wide["half"] == 0
     assert wide["fma"] - half["fma"] == columns + 2 * 3 * 64  # and the biases
     assert ADRENO_640.half_s == 2 * ADRENO_640.fma_s
