@@ -130,10 +130,13 @@ def _prune(
             path = job.checkpoint(settings.work, (job.method, rate, job.seed))
             save_checkpoint(path, checkpoint)
 
+    training = settings.prune
+    if method == TRAINED_ON:  # all weights at the rate of those that go unlearn what they know
+        training = training.model_copy(update={"learning_rate": settings.dense.learning_rate})
     recipe = point_recipe(method, job.rates, start.config, settings.effort)
     folder = job.folder(settings.work)
     last = run_point(
-        start, dataset, recipe, job.seed, training=settings.prune, folder=folder,
+        start, dataset, recipe, job.seed, training=training, folder=folder,
         at_stage=keep if method == CHAINED else None,
     )  # fmt: skip
     write(job.cells[-1], last.checkpoint)

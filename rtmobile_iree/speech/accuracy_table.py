@@ -117,8 +117,8 @@ def _notes(subject: dict[str, Any]) -> list[str]:
         "takes to it (the list below has them): one-shot and unstructured pruning retrain under "
         "masks set at once; whole rows and columns, by the root of the rate each, rise by ADMM and "
         'retrain after both. "Trained on" is the dense model, unpruned, after as many steps more '
-        "as ADMM takes to the first rate: what pruned models gain by training alone. Every "
-        "model's decoder is tuned on `valid`. Distillation from the "
+        "as ADMM takes to the first rate, at its own learning rate: what pruned models gain by "
+        "training alone. Every model's decoder is tuned on `valid`. Distillation from the "
         f"dense model, all methods: {training['distill']:g}. Made by "
         "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
     ]
