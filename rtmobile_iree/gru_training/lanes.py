@@ -1,7 +1,7 @@
 """16 numbers in registers, as a type of Numba's: what the kernels of sparse training compute with.
 
 Numba has no vector type. `Lanes` is one: an LLVM vector of 16 f32 (one AVX-512 register, or several
-smaller ones), with the few operations that `sparse_kernels` needs. All are for compiled functions.
+smaller ones), with the few operations that the kernels need. All are for compiled functions.
 """
 
 from __future__ import annotations

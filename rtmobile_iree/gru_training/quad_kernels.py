@@ -6,8 +6,6 @@ those of the first of four rows, `values` [E, 4] has all four's. Everything else
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 
@@ -22,6 +20,7 @@ from rtmobile_iree.gru_training.lanes import (
     total,
 )  # fmt: skip
 from rtmobile_iree.gru_training.row_kernels import (
+    JIT,
     STEPS,
     Bounds,
     Columns,
@@ -31,10 +30,8 @@ from rtmobile_iree.gru_training.row_kernels import (
 
 __all__ = ["dots", "gru_backward", "gru_forward", "products", "transposed_products"]
 
-_JIT: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 
-
-@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(inline="always", **JIT)  # type: ignore[untyped-decorator]
 def _sums(quad, bounds, columns, values, x, pitch, a, b, c, d):  # type: ignore[no-untyped-def]
     """Four rows times x, added to a, b, c and d; x is an address."""
     for at in range(bounds[quad], bounds[quad + 1]):
@@ -46,7 +43,7 @@ def _sums(quad, bounds, columns, values, x, pitch, a, b, c, d):  # type: ignore[
     return a, b, c, d
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def products(
     bounds: Bounds, columns: Columns, values: Floats, start: Floats, x: Floats, out: Floats
 ) -> None:
@@ -85,7 +82,7 @@ def products(
                     _store4(there, pitch, a, b, c, d)
 
 
-@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(inline="always", **JIT)  # type: ignore[untyped-decorator]
 def _store4(address, pitch, a, b, c, d):  # type: ignore[no-untyped-def]
     store(address, a)
     store(address + pitch, b)
@@ -93,7 +90,7 @@ def _store4(address, pitch, a, b, c, d):  # type: ignore[no-untyped-def]
     store(address + 3 * pitch, d)
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def gru_forward(
     bounds: Bounds, columns: Columns, values: Floats, bias: Floats,
     gates: Floats, heard: Floats, hidden: Floats,
@@ -126,7 +123,7 @@ def gru_forward(
                     _new_state(gate, listen, h, new, row + unit * pitch, units * pitch)
 
 
-@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(inline="always", **JIT)  # type: ignore[untyped-decorator]
 def _new_state(gate, listen, h, new, row, part):  # type: ignore[no-untyped-def]
     """The candidate and the state of the unit at an offset; `part` bytes lie between gates."""
     two = splat(np.float32(2))
@@ -136,7 +133,7 @@ def _new_state(gate, listen, h, new, row, part):  # type: ignore[no-untyped-def]
     store(new + row, n + load(gate + row + part) * (load(h + row) - n))
 
 
-@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(inline="always", **JIT)  # type: ignore[untyped-decorator]
 def _scatter(bounds, columns, values, x, pitch, out):  # type: ignore[no-untyped-def]
     """out += transposed W x; x and out are addresses."""
     for quad in range(len(bounds) - 1):
@@ -150,7 +147,7 @@ def _scatter(bounds, columns, values, x, pitch, out):  # type: ignore[no-untyped
             store(target, times_plus(values[at, 3], d, into) + other)
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def transposed_products(
     bounds: Bounds, columns: Columns, values: Floats, x: Floats, out: Floats
 ) -> None:
@@ -162,7 +159,7 @@ def transposed_products(
             _scatter(bounds, columns, values, source, width * 4, target)
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def gru_backward(
     bounds: Bounds, columns: Columns, values: Floats, gates: Floats, heard: Floats, hidden: Floats,
     dy: Floats, dgates: Floats, dn: Floats, dh: Floats,
@@ -181,7 +178,7 @@ def gru_backward(
             _scatter(bounds, columns, values, dgate, width * 4, change)
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def dots(bounds: Bounds, columns: Columns, a: Floats, x: Floats, out: Floats, sums: Floats) -> None:
     """out[e, i] = sum over steps and lanes of a[:, row i of e] x[:, column of e]; sums: of a."""
     out[:] = 0
@@ -195,7 +192,7 @@ def dots(bounds: Bounds, columns: Columns, a: Floats, x: Floats, out: Floats, su
             )  # fmt: skip
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def _dots_of(bounds, columns, a, x, a_pitch, x_pitch, width, steps, out, sums):  # type: ignore[no-untyped-def]
     """Adds a few steps' part; a and x are addresses, pitches and width bytes."""
     zero = splat(np.float32(0))
@@ -221,7 +218,7 @@ def _dots_of(bounds, columns, a, x, a_pitch, x_pitch, width, steps, out, sums): 
             _add_totals(out[at], p, q, r, s)
 
 
-@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(inline="always", **JIT)  # type: ignore[untyped-decorator]
 def _add_totals(out, p, q, r, s):  # type: ignore[no-untyped-def]
     out[0] += total(p)
     out[1] += total(q)

@@ -26,7 +26,7 @@ from rtmobile_iree.gru_training.lanes import (
 
 __all__ = ["dots", "gru_backward", "gru_forward", "products", "transposed_products"]
 
-_JIT: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
+JIT: dict[str, Any] = {"cache": True, "error_model": "numpy", "nogil": True}
 # steps whose inputs stay in the cache while all rows take them
 STEPS = 8
 
@@ -35,7 +35,7 @@ Columns = NDArray[np.int32]
 Floats = NDArray[np.float32]
 
 
-@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(inline="always", **JIT)  # type: ignore[untyped-decorator]
 def _row_sum(row, bounds, columns, values, x, pitch, into):  # type: ignore[no-untyped-def]
     """into + a row times x; x is an address, pitch the bytes from one of its rows to the next."""
     at, end = bounds[row], bounds[row + 1]
@@ -49,7 +49,7 @@ def _row_sum(row, bounds, columns, values, x, pitch, into):  # type: ignore[no-u
     return a + b
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def products(
     bounds: Bounds, columns: Columns, values: Floats, start: Floats, x: Floats, out: Floats
 ) -> None:
@@ -90,7 +90,7 @@ def products(
                     there += out_pitch
 
 
-@numba.njit(inline="always", **_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(inline="always", **JIT)  # type: ignore[untyped-decorator]
 def _scatter(bounds, columns, values, x, pitch, out):  # type: ignore[no-untyped-def]
     """out += transposed W x; x and out are addresses."""
     for row in range(len(bounds) - 1):
@@ -100,7 +100,7 @@ def _scatter(bounds, columns, values, x, pitch, out):  # type: ignore[no-untyped
             store(target, times_plus(values[at], mine, load(target)))
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def transposed_products(
     bounds: Bounds, columns: Columns, values: Floats, x: Floats, out: Floats
 ) -> None:
@@ -116,7 +116,7 @@ def transposed_products(
             _scatter(bounds, columns, values, source, width * 4, target)
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def gru_forward(
     bounds: Bounds, columns: Columns, values: Floats, bias: Floats,
     gates: Floats, heard: Floats, hidden: Floats,
@@ -155,7 +155,7 @@ def gru_forward(
                 store(new + unit * pitch, n + z * (load(h + unit * pitch) - n))
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def gru_backward(
     bounds: Bounds, columns: Columns, values: Floats, gates: Floats, heard: Floats, hidden: Floats,
     dy: Floats, dgates: Floats, dn: Floats, dh: Floats,
@@ -183,7 +183,7 @@ def gru_backward(
             _scatter(bounds, columns, values, dgate, width * 4, change)
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def gate_gradients(gate, heard, h, dy, dgate, dn, dh, units, pitch):  # type: ignore[no-untyped-def]
     """One step's, of 16 lanes; all addresses. `dh` in: the next step's part; out: times z."""
     one = splat(np.float32(1))
@@ -199,7 +199,7 @@ def gate_gradients(gate, heard, h, dy, dgate, dn, dh, units, pitch):  # type: ig
         store(dh + row, d * z)
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def dots(bounds: Bounds, columns: Columns, a: Floats, x: Floats, out: Floats, sums: Floats) -> None:
     """out[k] = sum over steps and lanes of a[:, row of k] x[:, column of k]: the gradient of W.
 
@@ -218,7 +218,7 @@ def dots(bounds: Bounds, columns: Columns, a: Floats, x: Floats, out: Floats, su
             )  # fmt: skip
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def _dots_of(bounds, columns, a, x, a_pitch, x_pitch, width, steps, out, sums):  # type: ignore[no-untyped-def]
     """Adds a few steps' part; a and x are addresses, pitches and width bytes."""
     zero = splat(np.float32(0))
