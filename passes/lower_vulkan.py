@@ -42,7 +42,8 @@ class LowerVulkanPass:
     Attributes:
         kernel, threads, step_threads, units, unroll, quads, vector_tile, registers,
         resident_threads, step_unroll, step_quads, word_bits, step_blocks, time_chunk,
-        chunk_bytes, scan_weights, wave_chunk, processors, is_half: see `GpuSchedule`.
+        chunk_bytes, scan_weights, wave_chunk, streamed_steps, processors,
+        is_half: see `GpuSchedule`.
         workgroup_threads: most threads a workgroup may have.
         shared_bytes: shared memory it may have.
         storage_f16: whether buffers may hold f16.
@@ -68,6 +69,7 @@ class LowerVulkanPass:
     chunk_bytes: int = 0
     scan_weights: int = 0
     wave_chunk: int = 5
+    streamed_steps: int = 0
     processors: int = 1
     is_half: bool = False
     workgroup_threads: int = 256
@@ -95,6 +97,7 @@ class LowerVulkanPass:
             self.chunk_bytes,
             self.scan_weights,
             self.wave_chunk,
+            self.streamed_steps,
             self.processors,
             self.is_half,
         )

@@ -226,7 +226,10 @@ class GpuSchedule:
             weights has such.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
         wave_chunk: most steps of a dispatch of a wavefront.
-        processors: shader processors; with one "auto" chooses no wavefront.
+        streamed_steps: least T, where it is known, for which "auto" chooses a wavefront that reads
+            its weights in every step; 0: there is no such.
+        processors: shader processors; with one "auto" chooses no wavefront whose weights stay in
+            registers.
     """
 
     kernel: str = AUTO
@@ -246,6 +249,7 @@ class GpuSchedule:
     chunk_bytes: int = 0
     scan_weights: int = 0
     wave_chunk: int = 5
+    streamed_steps: int = 0
     processors: int = 1
     is_half: bool = False
 
@@ -255,7 +259,7 @@ class GpuSchedule:
             value = getattr(self, name)
             if value < 1 or value & (value - 1):
                 raise TargetError(f"schedule: {name} = {value} is not a power of two")
-        for name in ("units", "registers"):
+        for name in ("units", "registers", "streamed_steps"):
             if getattr(self, name) < 0:
                 raise TargetError(f"schedule: {name} = {getattr(self, name)}; use 0 or more")
         for name in POSITIVE:

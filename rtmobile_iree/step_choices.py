@@ -18,19 +18,28 @@ class StepChoices:
     chunk_bytes: int = 0
     scan_weights: int = 0
     wave_chunk: int = 5
+    streamed_steps: int = 0
     processors: int = 1
 
 
 # Mesa's llvmpipe, from its source (lp_bld_nir_soa.c) and the code that 22.3.6 and 25.0.7 make:
 # - a vector of 8 threads goes lane by lane wherever one loads or stores, with a branch on the mask
 #   and one on the bounds of each component, whatever its bits. So loads are the widest there are,
-#   4 words of 64 bits, and 64 rows share those of column and x;
+#   4 words of 64 bits, and 32 rows share those of column and x; 64 take three times as long to
+#   compile;
 # - a workgroup of one such vector; more columns at once leave sums no registers;
-# - a chunk of 5 steps reads W_ih six times in 30 steps for 5 dispatches more;
-# - IREE's threads spin while they wait and take up both cores, and the persistent kernel runs on
-#   one.
+# - a dispatch takes 0.4 ms beside IREE's threads, which spin while they wait and take up both
+#   cores: so a layer's six steps are one, and the other core has the other layer. A few steps are
+#   not worth that; then a chunk of 5 steps reads W_ih six times in 30 steps for 5 dispatches more.
 LAVAPIPE = StepChoices(
-    step_threads=8, step_unroll=1, step_quads=16, word_bits=64, time_chunk=5, scan_weights=500_000
+    step_threads=8,
+    step_unroll=1,
+    step_quads=8,
+    word_bits=64,
+    time_chunk=5,
+    scan_weights=500_000,
+    wave_chunk=6,
+    streamed_steps=12,
 )
 # By the estimate of docs/gpu_cost.md: fewer bytes of W_ih; units in workgroups whose lanes of eight
 # rows fill whole waves (512 of a GRU, three waves); the persistent kernel that reads weights from

@@ -35,10 +35,10 @@ from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
 from rtmobile_iree.passes.vulkan.resident_arrays import resident_arrays
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan, plan_resident
 from rtmobile_iree.passes.vulkan.stacks import Stack, check_half, read_stack, value_type
-from rtmobile_iree.passes.vulkan.step_loop import longest_run
+from rtmobile_iree.passes.vulkan.step_loop import known_steps, longest_run
 from rtmobile_iree.passes.vulkan.step_lowering import StepLowering
 from rtmobile_iree.passes.vulkan.wave_lowering import WaveLowering
-from rtmobile_iree.passes.vulkan.wave_plan import WavePlan, plan_wave
+from rtmobile_iree.passes.vulkan.wave_plan import WavePlan, plan_streamed_wave, plan_wave
 from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
@@ -97,6 +97,8 @@ class Lowering:
             )
         if fits and self._may_scan(stack):
             self._persistent(stack, plan, pool, name)
+        elif streamed := self._streamed(stack):
+            self._wave(streamed, name)
         else:
             self._steps(stack, name)
 
@@ -137,11 +139,14 @@ class Lowering:
         if is_open or kernel == WAVEFRONT:
             wave = plan_wave(stack, schedule, self.shared_bytes)
         if kernel == WAVEFRONT and wave is None:
+            wave = plan_streamed_wave(stack, schedule, self.shared_bytes)
+        if kernel == WAVEFRONT and wave is None:
             raise CompileError(
                 f"bspc-lower-vulkan: {stack.name}: {len(stack.layers)} layers of {stack.hidden} "
                 f"units with {stack.values} weights are no {WAVEFRONT}: that takes two layers or "
-                "more without a projection, a target whose registers are known, and few enough "
-                "weights a layer for them; use gpu_kernel auto"
+                "more without a projection, and few enough weights a layer for a target's "
+                "registers, or, on lavapipe with activations f32, few enough units for "
+                f"{self.shared_bytes:,} bytes of shared memory; use gpu_kernel auto"
             )
         if kernel in (WAVEFRONT, PER_STEP):
             return None, wave
@@ -150,8 +155,15 @@ class Lowering:
             return None, wave
         return resident, None
 
+    def _streamed(self, stack: Stack) -> WavePlan | None:
+        """The wavefront that reads its weights, where it is left to choose and T is long enough."""
+        schedule, steps = self.schedule, known_steps(stack)
+        if schedule.kernel != AUTO or steps is None or steps < schedule.streamed_steps:
+            return None
+        return plan_streamed_wave(stack, schedule, self.shared_bytes)
+
     def _wave(self, plan: WavePlan, name: str) -> None:
-        e = self._emitter(plan.threads)
+        e = self._emitter(plan.scans.threads)
         run = min(LONGEST_WAVE, longest_run(self.stacks))
         WaveLowering(self.block, self.schedule, e, plan, name, run).run()
 

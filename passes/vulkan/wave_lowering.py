@@ -23,8 +23,9 @@ from rtmobile_iree.passes.vulkan.step_loop import (
     empty,
     known_steps,
 )
-from rtmobile_iree.passes.vulkan.wave import ProjectKernel, WaveBuffers, WaveKernel, WaveTurn
+from rtmobile_iree.passes.vulkan.wave import ProjectKernel
 from rtmobile_iree.passes.vulkan.wave_plan import WavePlan
+from rtmobile_iree.passes.vulkan.wave_turn import WaveBuffers, WaveTurn
 from torch_mlir import ir
 from torch_mlir.dialects import arith
 
@@ -64,11 +65,10 @@ class WaveLowering:
     def run(self) -> None:
         """Replaces the stack's ops."""
         plan, stack = self.plan, self.plan.stack
-        arrays, starts = plan.arrays()
-        arrays = [_varied(array) for array in arrays]
+        arrays = [_varied(array) for array in plan.scans.arrays()]
         pool = PoolBuffers(plan.pool, tuple(map(_varied, plan.pool.arrays())))
         self._define_project(pool)
-        self._define_scan(array_bindings(arrays), starts)
+        self._define_scan(array_bindings(arrays))
         with ir.InsertionPoint(stack.chain[-1]):
             steps, results = stack_results(stack.chain)
             x, *states = stack_inputs(stack.chain)
@@ -126,19 +126,21 @@ class WaveLowering:
         groups = -(-lanes // size), len(plan.lanes) * plan.groups
         self._define(PROJECT, size, bindings, body, groups)
 
-    def _define_scan(self, constants: Sequence[Binding], starts: Sequence[Sequence[int]]) -> None:
+    def _define_scan(self, constants: Sequence[Binding]) -> None:
         plan, stack = self.plan, self.plan.stack
-        e = replace(self.emit, workgroup_size=plan.threads)
-        between, projected, *others = self._buffers
+        threads, fours = plan.scans.threads, plan.scans.fours
+        e = replace(self.emit, workgroup_size=threads, unroll=self.schedule.step_unroll)
+        between, terms, *others = self._buffers
+        terms = replace(terms, element=e.vector_type(fours), fixed=terms.fixed // fours)
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
             x, terms, *inner = bound
             below, y, *states = inner[len(constants) :]
-            at = WaveTurn(e, plan, WaveBuffers(x, below, terms, y, states), steps, d)
-            WaveKernel(at, inner[: len(constants)], starts).body()
+            at = WaveTurn(e, plan, WaveBuffers(x, below, terms, y, states), steps, d, fours)
+            plan.scans.emit(at, inner[: len(constants)])
 
-        bindings = [self._x, replace(projected, read_only=True), *constants, between, *others]
-        self._define(SCAN, plan.threads, bindings, body, (stack.batch, len(plan.layers)))
+        bindings = [self._x, replace(terms, read_only=True), *constants, between, *others]
+        self._define(SCAN, threads, bindings, body, (stack.batch, len(stack.layers)))
 
     def _define(
         self,
