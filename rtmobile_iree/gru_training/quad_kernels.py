@@ -180,9 +180,7 @@ def gru_backward(
 
 @numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def dots(bounds: Bounds, columns: Columns, a: Floats, x: Floats, out: Floats, sums: Floats) -> None:
-    """out[e, i] = sum over steps and lanes of a[:, row i of e] x[:, column of e]; sums: of a."""
-    out[:] = 0
-    sums[:] = 0
+    """out[e, i] += sum over steps and lanes of a[:, row i of e] x[:, column of e]; sums: + a's."""
     steps, _, width = x.shape
     for lane in range(0, width, LANES):
         for first in range(0, steps, STEPS):

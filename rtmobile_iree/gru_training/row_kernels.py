@@ -168,7 +168,7 @@ def gru_backward(
         dy: [T, H, L], of the outputs.
         dgates: [T, 3H, L], out: of r, z and W_hn h + b_hn, before their functions.
         dn: [T, H, L], out: of n before tanh.
-        dh: [H, L], in: zeros; out: of the state before the first step.
+        dh: [H, L], in: of the state after the last step, but for dy; out: before the first.
     """
     steps, units, width = heard.shape
     for step in range(steps - 1, -1, -1):
@@ -201,14 +201,12 @@ def gate_gradients(gate, heard, h, dy, dgate, dn, dh, units, pitch):  # type: ig
 
 @numba.njit(**JIT)  # type: ignore[untyped-decorator]
 def dots(bounds: Bounds, columns: Columns, a: Floats, x: Floats, out: Floats, sums: Floats) -> None:
-    """out[k] = sum over steps and lanes of a[:, row of k] x[:, column of k]: the gradient of W.
+    """out[k] += sum over steps and lanes of a[:, row of k] x[:, column of k]: the gradient of W.
 
     Args:
         a: [T, M, L], x: [T, N, L], out: [K].
-        sums: [M], out: of a, over steps and lanes.
+        sums: [M], to which that of a is added.
     """
-    out[:] = 0
-    sums[:] = 0
     steps, _, width = x.shape
     for lane in range(0, width, LANES):
         for first in range(0, steps, STEPS):

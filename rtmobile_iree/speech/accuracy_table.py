@@ -119,9 +119,17 @@ def _notes(subject: dict[str, Any]) -> list[str]:
         'retrain after both. "Trained on" is the dense model, unpruned, after as many steps more '
         "as ADMM takes to the first rate, at its own learning rate: what pruned models gain by "
         "training alone. Every model's decoder is tuned on `valid`. Distillation from the "
-        f"dense model, all methods: {training['distill']:g}. Made by "
+        f"dense model, all methods: {training['distill']:g}. Spans and bands masked in an "
+        f"utterance in training: {_masked(subject['dense'])} of dense models, {_masked(training)} "
+        "of all that start from one: a sparse model has little to spare. Made by "
         "`python -m rtmobile_iree.speech.accuracy`; a cell that is missing has not been run.",
     ]
+
+
+def _masked(training: dict[str, Any]) -> str:
+    """How many spans and bands."""
+    augment = training["augment"]
+    return f"{augment['time_masks']} and {augment['band_masks']}"
 
 
 def _each(done: Sequence[Cell]) -> list[str]:
