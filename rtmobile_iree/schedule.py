@@ -226,8 +226,8 @@ class GpuSchedule:
             weights has such.
         scan_weights: most weights that a persistent kernel reads where "auto" chooses it; 0: any.
         wave_chunk: most steps of a dispatch of a wavefront.
-        streamed_steps: least T, where it is known, for which "auto" chooses a wavefront that reads
-            its weights in every step; 0: there is no such.
+        streamed_steps: least T, if T is known, for which "auto" chooses a wavefront that reads its
+            weights in every step; 0: there is no such.
         processors: shader processors; with one "auto" chooses no wavefront whose weights stay in
             registers.
     """

@@ -29,8 +29,8 @@ class StepChoices:
 #   compile;
 # - a workgroup of one such vector; more columns at once leave sums no registers;
 # - a dispatch takes 0.4 ms beside IREE's threads, which spin while they wait and take up both
-#   cores: so a layer's six steps are one, and the other core has the other layer. A few steps are
-#   not worth that; then a chunk of 5 steps reads W_ih six times in 30 steps for 5 dispatches more.
+#   cores: so six steps of a layer are one, and the other core has the other layer. A few steps are
+#   not worth that; a chunk of 5 steps then reads W_ih six times in 30 steps for 5 dispatches more.
 LAVAPIPE = StepChoices(
     step_threads=8,
     step_unroll=1,

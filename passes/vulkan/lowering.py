@@ -156,9 +156,11 @@ class Lowering:
         return resident, None
 
     def _streamed(self, stack: Stack) -> WavePlan | None:
-        """The wavefront that reads its weights, where it is left to choose and T is long enough."""
+        """The wavefront that reads its weights, where it is left to choose, but for a T that is known
+        and short."""
         schedule, steps = self.schedule, known_steps(stack)
-        if schedule.kernel != AUTO or steps is None or steps < schedule.streamed_steps:
+        is_short = steps is not None and steps < schedule.streamed_steps
+        if schedule.kernel != AUTO or is_short:
             return None
         return plan_streamed_wave(stack, schedule, self.shared_bytes)
 
