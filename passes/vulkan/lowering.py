@@ -156,7 +156,7 @@ class Lowering:
         return resident, None
 
     def _streamed(self, stack: Stack) -> WavePlan | None:
-        """The wavefront that reads its weights, where it is left to choose, but for a T that is known
+        """The wavefront that reads its weights, where "auto" may choose, but for a T that is known
         and short."""
         schedule, steps = self.schedule, known_steps(stack)
         is_short = steps is not None and steps < schedule.streamed_steps
