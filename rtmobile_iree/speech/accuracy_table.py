@@ -113,10 +113,12 @@ def _notes(subject: dict[str, Any]) -> list[str]:
         f"factors of at most {effort['rise']:g}, each with {effort['admm']:,} optimizer steps "
         f"towards the structure and {effort['rise_steps']:,} under the mask, then retrains for "
         f"{effort['retrain']:,}; batches of {training['batch']}. "
-        "The other methods start from the dense model at each rate and take as many steps as ADMM "
-        "takes to it (the list below has them): one-shot and unstructured pruning retrain under "
-        "masks set at once; whole rows and columns, by the root of the rate each, rise by ADMM and "
-        'retrain after both. "Trained on" is the dense model, unpruned, after as many steps more '
+        "Every method takes as many steps to a rate as ADMM (the list below has them). "
+        "Unstructured pruning goes the same way through all rates, by magnitude. The others start "
+        "from the dense model at each rate: one-shot pruning retrains under masks set at once; "
+        "whole rows and columns, by the root of the rate each, rise by ADMM and retrain after "
+        "both. "
+        '"Trained on" is the dense model, unpruned, after as many steps more '
         "as ADMM takes to the first rate, at its own learning rate: what pruned models gain by "
         "training alone. Every model's decoder is tuned on `valid`. Distillation from the "
         f"dense model, all methods: {training['distill']:g}. Spans and bands masked in an "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -59,10 +59,9 @@ class Effort:
 
 @dataclass(frozen=True)
 class Unstructured:
-    """Magnitude pruning without structure: a rate, and optimizer steps of retraining."""
+    """Magnitude pruning without structure; see `UnstructuredPruner`."""
 
-    rate: float
-    steps: int
+    phases: tuple[Phase, ...]
 
 
 @dataclass(frozen=True)
@@ -128,12 +127,13 @@ def point_recipe(
 ) -> Recipe | Unstructured:
     """What a method does to reach the last of some rising compressions.
 
-    BSP's are of columns alone. ADMM goes through all of them, a stage each. The others go straight
-    to the last one, and take as many steps altogether: what sets masks by magnitude retrains; whole
-    rows and columns, pruned alike, rise to it by ADMM, and retrain after each for half of the rest.
-    "trained-on" prunes nothing.
+    BSP's are of columns alone. ADMM goes through all of them, a stage each; so does unstructured
+    pruning, which trains where ADMM does and takes the largest weights where that takes the nearest
+    point. The others go straight to the last compression, and take as many steps altogether: what
+    sets masks once retrains; whole rows and columns, pruned alike, rise to it by ADMM, and retrain
+    after each for half of the rest. "trained-on" prunes nothing.
     """
-    compression, rates = compressions[-1], column_rates(compressions, config)
+    rates = column_rates(compressions, config)
     admm = {"kind": "admm", "steps": effort.admm, **effort.settings}
     rise = {"rise": effort.rise, "rise_steps": effort.rise_steps}
     stripes = {"row_stripes": max(1, 3 * config.hidden // STRIPE_ROWS), "col_blocks": 1}
@@ -141,22 +141,26 @@ def point_recipe(
     whole = Recipe(
         method=admm, retrain_steps=effort.retrain, column_stages=rates[:-1], **rise, **bsp
     )
-    steps = _steps(whole)
+    phases = _phases(whole)
+    steps = sum(phase.steps for phase in phases)
     if method == "admm":
         return whole
+    if method == "unstructured":
+        return Unstructured(phases)
+    if method == TRAINED_ON:
+        return Unstructured((Phase("retrain", "columns", 1.0, steps),))
     if method == "one-shot":
         return Recipe(method={"kind": "magnitude"}, retrain_steps=steps, **bsp)
-    if method in ("unstructured", TRAINED_ON):
-        return Unstructured(compression if method == "unstructured" else 1.0, steps)
-    each = math.sqrt(compression)
+    each = math.sqrt(compressions[-1])
     layers = {"gru": {"column_rate": each, "row_rate": each}}
     there = {"method": admm, "layers": layers, "row_stripes": 1, "col_blocks": 1, **rise}
-    rises = _steps(Recipe(retrain_steps=0, **there))
+    rises = sum(phase.steps for phase in _phases(Recipe(retrain_steps=0, **there)))
     return Recipe(retrain_steps=max(0, (steps - rises) // 2), **there)
 
 
 def column_rates(compressions: Sequence[float], config: ModelConfig) -> tuple[float, ...]:
-    """What columns are pruned by so that a model of BSP keeps no more than a compression says.
+    """What columns are pruned by so that a model of BSP keeps no more than a compression says;
+    unstructured pruning takes the same rates.
 
     A stripe keeps whole columns, 13 of 1024 at 80, and one at least: where rounding leaves over a
     hundredth too much, the rate is raised.
@@ -175,12 +179,12 @@ def column_rates(compressions: Sequence[float], config: ModelConfig) -> tuple[fl
     return tuple(found)
 
 
-def _steps(recipe: Recipe) -> int:
-    """Optimizer steps of all phases."""
+def _phases(recipe: Recipe) -> tuple[Phase, ...]:
+    """All but "done"."""
     assert recipe.layers is not None, "made from rates of layers"
     (rates,) = recipe.layers.values()
     structure = Structure(rates.column_rate, rates.row_rate, 1, 1)
-    return sum(phase.steps for phase in plan_phases(recipe, [structure]))
+    return plan_phases(recipe, [structure])[:-1]
 
 
 def _pruner(
@@ -188,5 +192,5 @@ def _pruner(
 ) -> tuple[Callable[[PhoneGRU], Pruner], dict[str, Any]]:
     if isinstance(recipe, Recipe):
         return prune_by_recipe(recipe), recipe.to_dict()
-    subject = {"unstructured": recipe.rate, "steps": recipe.steps}
-    return lambda module: UnstructuredPruner(module, recipe.rate, recipe.steps), subject
+    subject = {"unstructured": [asdict(phase) for phase in recipe.phases]}
+    return lambda module: UnstructuredPruner(module, recipe.phases), subject

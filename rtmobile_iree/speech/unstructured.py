@@ -1,10 +1,12 @@
-"""Magnitude pruning without structure, once, then retraining: what BSP is compared with.
+"""Magnitude pruning without structure: what BSP is compared with.
 
 Its zeros are the cheapest in accuracy and buy no speed. The interface is `rt.BSPPruner`'s.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -19,42 +21,44 @@ from rtmobile_iree.prune.weights import plain_parameter, select_weights
 
 
 class UnstructuredPruner:
-    """Keeps the largest 1 / rate of every recurrent matrix.
+    """Keeps the largest 1 / rate of every recurrent matrix, at rates that rise.
 
     Raises:
         PruneError: a rate under 1, or a module without recurrent layers.
     """
 
-    def __init__(self, module: nn.Module, rate: float, steps: int) -> None:
-        """Sets the masks.
+    def __init__(self, module: nn.Module, phases: Sequence[Phase]) -> None:
+        """Puts masks on, with everything kept.
 
         Args:
-            rate: weights of a matrix over kept weights.
-            steps: of retraining.
+            phases: their caps are the rates; what sets masks trains as any other, under the mask
+                there is, and sets the next one by magnitude at its end.
         """
-        check_rate("rate", rate)
-        self.rate, self._steps, self._done = rate, steps, 0
+        for phase in phases:
+            check_rate("rate", phase.cap)
+        self._phases = (*phases, Phase("done", "columns", math.inf, 0))
+        self._at = self._done = 0
         plain = Structure(1, 1, 1, 1)
         self._weights = [
             MaskedWeight(weight, plain_parameter(weight), plain)
             for weight in select_weights(module, None)
         ]
-        for weight in self._weights:
-            weight.keep(_largest(weight.parameter.detach(), rate))
         self._guard = Guard(module)
+        self._move_on()
 
     @property
     def phase(self) -> Phase:
-        kind = "done" if self.done else "retrain"
-        return Phase(kind, "columns", self.rate, self._steps)
+        """The one that is on."""
+        return self._phases[self._at]
 
     @property
     def done(self) -> bool:
-        return self._done >= self._steps
+        return self._at == len(self._phases) - 1
 
     @property
     def steps(self) -> int:
-        return self._steps
+        """Of all phases."""
+        return sum(phase.steps for phase in self._phases)
 
     def penalty(self) -> Tensor:
         """0."""
@@ -62,8 +66,9 @@ class UnstructuredPruner:
 
     def step(self, loss: Tensor) -> None:
         """After every optimizer step; see `rt.BSPPruner.step`."""
-        self._guard.check(loss, f"{self.phase}, step {self._done + 1} of {self._steps}")
+        self._guard.check(loss, f"{self.phase}, step {self._done + 1} of {self.phase.steps}")
         self._done += 1
+        self._move_on()
         self._guard.keep()
 
     def residuals(self) -> dict[str, float]:
@@ -77,12 +82,20 @@ class UnstructuredPruner:
 
     def state_dict(self) -> dict[str, Any]:
         """How far it is; the masks are the module's buffers."""
-        return {"rate": self.rate, "done": self._done}
+        return {"phase": self._at, "done": self._done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from what `state_dict` gave."""
-        self._done = int(state["done"])
+        self._at, self._done = int(state["phase"]), int(state["done"])
         self._guard.keep()
+
+    def _move_on(self) -> None:
+        """To the next phase that has steps left."""
+        while not self.done and self._done >= self.phase.steps:
+            if self.phase.sets_masks:
+                for weight in self._weights:
+                    weight.keep(_largest(weight.value.detach(), self.phase.cap))
+            self._at, self._done = self._at + 1, 0
 
 
 def _largest(weight: Tensor, rate: float) -> Tensor:

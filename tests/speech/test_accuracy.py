@@ -18,7 +18,7 @@ from rtmobile_iree.speech.recipe import TrainRecipe
 
 SUBJECT = {
     "dense": TrainRecipe().model_dump(mode="json"),
-    "prune": {"distill": 0.5, "batch": 16},
+    "prune": {"distill": 0.5, "batch": 16, "augment": {"time_masks": 0, "band_masks": 0}},
     "effort": {"admm": 1, "rise": 1.5, "rise_steps": 3, "retrain": 2},
 }
 
@@ -124,17 +124,20 @@ def test_every_method_takes_as_many_steps_to_a_rate(count):
 @pytest.mark.slow
 def test_the_table_goes_on_where_it_was(settings, tmp_path, monkeypatch):
     chain = Job("admm", 0, (4, 8), (4, 8))
-    single = Job("unstructured", 0, (4,), (4,))
+    single = Job("one-shot", 0, (4,), (4,))
+    loose = Job("unstructured", 0, (4, 8), (4, 8))
     more = Job("trained-on", 0, (4,), (1,))
-    wanted = [dense_job(0), chain, single, more]
+    wanted = [dense_job(0), chain, single, more, loose]
     monkeypatch.setattr("rtmobile_iree.speech.accuracy.jobs_of", lambda count: wanted[:count])
     path = tmp_path / "results" / "accuracy.json"
     first = run_table(settings, path, seeds=2, jobs=1)
     assert [one.key for one in first] == [*wanted[0].keys, *chain.keys]
     assert first[2].weights / first[2].kept == pytest.approx(8, rel=0.2)
     assert "missing" in path.with_suffix(".md").read_text()
-    again = run_table(settings, path, seeds=4, jobs=2)
+    again = run_table(settings, path, seeds=5, jobs=2)
     assert again[:3] == first
-    assert {again[3].key, again[4].key} == {single.keys[0], more.keys[0]}
-    assert {cell.key: cell.kept for cell in again}[more.keys[0]] == first[0].weights
-    assert len(json.loads(path.read_text())["cells"]) == 5
+    assert {one.key for one in again[3:]} == {*single.keys, *more.keys, *loose.keys}
+    kept = {cell.key: cell.weights / cell.kept for cell in again}
+    assert kept[more.keys[0]] == 1
+    assert [kept[key] for key in loose.keys] == pytest.approx((4, 8), rel=0.2)
+    assert len(json.loads(path.read_text())["cells"]) == 7
