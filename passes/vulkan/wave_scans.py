@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 from rtmobile_iree.passes.vulkan import streamed
-from rtmobile_iree.passes.vulkan.dispatch import workgroup_size
+from rtmobile_iree.passes.vulkan.dispatch import pool_buffers, workgroup_size
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.resident import ResidentBuffers, ResidentKernel
 from rtmobile_iree.passes.vulkan.resident_arrays import resident_arrays
@@ -108,10 +108,8 @@ class StreamedScans:
 
     def arrays(self) -> list[np.ndarray]:
         """Those of the pool, biases by as many as other sums."""
-        *others, biases = self.pool.arrays()
-        if self.fours > 1:
-            biases = np.pad(biases, (0, -biases.size % ROWS)).reshape(-1, ROWS)
-        return [*others, biases]
+        buffers = pool_buffers(self.pool)
+        return [*(buffers.with_biases_by_four() if self.fours > 1 else buffers).arrays]
 
     def emit(self, at: WaveTurn, arrays: Sequence[ir.Value]) -> None:
         StreamedKernel(at, self.stack, self.fours, self.table, self.pool.inside(arrays)).body()
