@@ -77,6 +77,17 @@ def check_stack(kind, hidden, layers, batch, pruning, schedule, steps):
     return module
 
 
+def check_values(model, schedule, values, steps, tolerance=TOLERANCE):
+    """That a model gives what the CPU's program of the same narrow values does."""
+    x = torch.randn(4, 1, model.input_size)
+    made = program(lowered(model, x, schedule, values))
+    expected = rt.compile(model, x, "host", values=values)
+    for count in steps:
+        x = torch.randn(count, 1, model.input_size)
+        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance)
+
+
 # kind, hidden, layers, batch, pruning, registers, threads
 CASES = [
     ("gru", 48, 2, 2, BSP, ALL, 32),
@@ -119,14 +130,8 @@ def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers):
     torch.manual_seed(0)
     model = nn.GRU(11, 50, 2).eval()
     rt.prune(model, **BSP)
-    x = torch.randn(4, 1, 11)
     schedule = LowerVulkanPass(registers=registers, resident_threads=64)
-    made = program(lowered(model, x, schedule, values))
-    expected = rt.compile(model, x, "host", values=values)
-    for steps in (1, 30):
-        x = torch.randn(steps, 1, 11)
-        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
+    check_values(model, schedule, values, (1, 30))
 
 
 @pytest.mark.vulkan

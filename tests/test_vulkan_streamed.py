@@ -17,6 +17,7 @@ from test_vulkan_resident import (
     TOLERANCE,
     check,
     check_stack,
+    check_values,
     flat,
     lowered,
     program,
@@ -73,13 +74,7 @@ def test_narrow_values_are_those_of_the_cpu(vulkan, values, bits):
     torch.manual_seed(0)
     model = nn.GRU(11, 24, 2).eval()
     rt.prune(model, **BSP)
-    x = torch.randn(4, 1, 11)
-    made = program(lowered(model, x, streamed(word_bits=bits, step_quads=8), values))
-    expected = rt.compile(model, x, "host", values=values)
-    for steps in (1, 7):
-        x = torch.randn(steps, 1, 11)
-        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
+    check_values(model, streamed(word_bits=bits, step_quads=8), values, (1, 7))
 
 
 @pytest.mark.vulkan

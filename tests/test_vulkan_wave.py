@@ -5,7 +5,6 @@ a dispatch; batch entries; layers pruned to nothing, or of their W_ih or W_hh al
 whose sums have no other term; states of other rows; weights that find no registers.
 """
 
-import numpy as np
 import pytest
 import torch
 from rtmobile_iree.passes.lower_vulkan import LowerVulkanPass
@@ -14,12 +13,10 @@ from test_vulkan_resident import (
     BSP,
     FEW_ROWS,
     HALF_TOLERANCE,
-    TOLERANCE,
     check,
     check_stack,
-    flat,
+    check_values,
     lowered,
-    program,
 )
 from torch import nn
 
@@ -80,14 +77,8 @@ def test_narrow_values_are_those_of_the_cpu(vulkan, values, registers, blocks):
     torch.manual_seed(0)
     model = nn.GRU(11, 23, 2).eval()
     rt.prune(model, **BSP)
-    x = torch.randn(4, 1, 11)
     choices = {"time_chunk": 3, "word_bits": 32, "step_blocks": blocks}
-    made = program(lowered(model, x, wavefront(registers, **choices), values))
-    expected = rt.compile(model, x, "host", values=values)
-    for steps in (1, 7):
-        x = torch.randn(steps, 1, 11)
-        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=0, atol=TOLERANCE)
+    check_values(model, wavefront(registers, **choices), values, (1, 7))
 
 
 # layer, pruning, values, registers
@@ -104,14 +95,8 @@ def test_products_of_halves_are_those_of_f32(vulkan, layer, pruning, values, reg
     torch.manual_seed(0)
     layer.reset_parameters()  # those it was made with are chance's
     rt.prune(layer.eval(), **pruning)
-    x = torch.randn(4, 1, layer.input_size)
     schedule = wavefront(registers, threads=32, time_chunk=CHUNK, is_half=True)
-    made = program(lowered(layer, x, schedule, values))
-    expected = rt.compile(layer, x, "host", values=values)
-    for steps in (1, 7):
-        x = torch.randn(steps, 1, layer.input_size)
-        for mine, theirs in zip(flat(made([x.numpy()])), flat(expected(x)), strict=True):
-            np.testing.assert_allclose(mine, theirs, rtol=0, atol=HALF_TOLERANCE)
+    check_values(layer, schedule, values, (1, 7), HALF_TOLERANCE)
 
 
 @pytest.mark.parametrize(("inputs", "layers", "fewer"), [(300, 2, 0), (2, 2, 1), (5, 3, 1)])
