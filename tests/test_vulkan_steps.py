@@ -4,6 +4,8 @@ Hazards: groups of units that are not full, layers whose last step comes later t
 that alternate between two places (T odd and even), rows of a layer in two groups, batch entries.
 """
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -53,11 +55,11 @@ def flat(results):
     return [each for part in results for each in flat(part)]
 
 
-def check(program, model, x):
+def check(program, model, x, tolerance=TOLERANCE):
     with torch.no_grad():
         expected = flat(model(x))
     for mine, theirs in zip(flat(program([x.numpy()])), expected, strict=True):
-        torch.testing.assert_close(torch.from_numpy(mine), theirs, rtol=0, atol=TOLERANCE)
+        torch.testing.assert_close(torch.from_numpy(mine), theirs, rtol=0, atol=tolerance)
 
 
 def pruned(model, pruning):
@@ -118,6 +120,35 @@ def test_outputs_are_pytorchs_under_any_schedule(vulkan, schedule):
         check(program, model, torch.randn(steps, 2, 11))
 
 
+@pytest.mark.parametrize(
+    ("groups", "blocks", "values"),
+    [(1, False, "f32"), (2, True, "f32"), (2, False, "i8"), (5, True, "i8")],
+)
+def test_a_projection_takes_as_many_groups_of_units_at_once_as_fit(vulkan, groups, blocks, values):
+    torch.manual_seed(0)
+    model = pruned(LAYERS["lstmp"](7, 23, 2), {**BSP, "row_rate": 1})
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "weight_hr" in name:
+                parameter[:, ::3] = 0  # each five units lack others
+    sums, outputs, units = 2 * 4 * 4 * 5, 4 * 6, 4 * 5
+    schedule = LowerVulkanPass(
+        kernel="per-step", units=5, step_threads=8, time_chunk=2, step_blocks=blocks,
+        shared_bytes=sums + outputs + groups * units,
+    )  # fmt: skip
+    module = import_module(model, (torch.randn(4, 2, 7),), dynamic_steps=True).module
+    run_passes(module, (*layout_pipeline(Options(values)), schedule))
+    program = Module(compile_text(str(module.operation.get_asm()), get_target("lavapipe")), VULKAN)
+    for steps in (1, 2, 7):
+        check(program, model, torch.randn(steps, 2, 7), 2e-2 if values == "i8" else TOLERANCE)
+
+
+def test_a_projection_of_units_that_no_workgroup_can_keep(vulkan):
+    model, x = pruned(LAYERS["lstmp"](5, 4100), None), torch.randn(3, 1, 5)
+    rt.prune(model, column_rate=4, row_stripes=6, col_blocks=1)
+    check(rt.compile(model, x, "vulkan").module, model, x)
+
+
 @pytest.mark.parametrize(("values", "quads"), [("f16", 4), ("bf16", 4), ("i8", 8)])
 def test_narrow_weights_are_f32_of_their_values_in_words_of_any_size(vulkan, values, quads):
     """The same numbers from four weights a load as from words, whatever a chunk's last part is."""
@@ -140,8 +171,9 @@ def test_narrow_weights_are_f32_of_their_values_in_words_of_any_size(vulkan, val
 
 @pytest.mark.parametrize("steps", [1, 2, 30])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_dispatches_are_no_more_than_layers_times_steps(layers, steps):
-    model, x = nn.GRU(3, 8, layers).eval(), torch.randn(steps, 1, 3)
+@pytest.mark.parametrize("kind", ["gru", "lstmp"])
+def test_dispatches_are_no_more_than_layers_times_steps(kind, layers, steps):
+    model, x = LAYERS[kind](3, 8, layers).eval(), torch.randn(steps, 1, 3)
     for chunk in (1, 4, 30):
         schedule = LowerVulkanPass(kernel="per-step", time_chunk=chunk)
         module = lowered(model, x, schedule, dynamic_steps=False)
@@ -240,3 +272,12 @@ def test_lanes_have_more_rows_where_few_are_padding(rows, quads):
 def test_choices_that_a_target_does_not_allow_are_refused(choices, message):
     with pytest.raises(rt.TargetError, match=message):
         lowered(nn.GRU(3, 99).eval(), torch.randn(2, 1, 3), LowerVulkanPass(**choices))
+
+
+def test_more_outputs_than_a_workgroup_can_add_up_are_refused():
+    model = nn.LSTM(3, 99, proj_size=90).eval()
+    schedule = LowerVulkanPass(kernel="per-step", shared_bytes=4096, units=64)
+    message = r"90 outputs .* from 99 units, 64 at a time, takes 2,664 .* has 2,663; use a smaller"
+    lowered(model, torch.randn(2, 1, 3), replace(schedule, shared_bytes=2664))
+    with pytest.raises(rt.TargetError, match=message):
+        lowered(model, torch.randn(2, 1, 3), replace(schedule, shared_bytes=2663))

@@ -128,6 +128,31 @@ class LanePool:
             found.append(Lanes(start, self._lanes - start, packed.shape[1]))
         return found
 
+    def add_columns(
+        self, packed: PackedMatrix, positions: np.ndarray, starts: Sequence[int]
+    ) -> list[Lanes]:
+        """Lays a matrix out in parts of its columns, numbered from each part's start.
+
+        Args:
+            positions: [M] where each row's result goes.
+            starts: of the parts, rising from 0.
+        """
+        first = sum(array.size for array in self._index)
+        index = packed.column_index.astype(np.int32)
+        part_of = np.searchsorted(starts, index, side="right") - 1
+        self._index.append(index - np.array(starts, np.int32)[part_of])
+        found, every_row = [], np.ones(packed.shape[0], bool)
+        for part in range(len(starts)):
+            start = self._lanes
+            for panel in panels(packed):
+                columns = slice(panel.column_start, panel.column_start + panel.columns)
+                low, high = np.searchsorted(part_of[columns], (part, part + 1))  # columns ascend
+                if low < high:
+                    own = slice(int(low), int(high))
+                    self._add_panel(packed, panel, first, positions, every_row, own)
+            found.append(Lanes(start, self._lanes - start, packed.shape[1]))
+        return found
+
     def add_biases(self, values: np.ndarray) -> int:
         """Returns the offset of what it added."""
         start = sum(array.size for array in self._biases)
@@ -168,15 +193,17 @@ class LanePool:
         first: int,
         positions: np.ndarray,
         is_own: np.ndarray,
+        columns: slice | None = None,
     ) -> None:
-        """The rows of a panel that are `is_own` [M]."""
+        """The rows of a panel that are `is_own` [M]; `columns`: which of its columns, or all."""
         stored = slice(panel.row_start, panel.row_start + panel.rows)
         rows = packed.reorder[stored]
         own = np.flatnonzero(is_own[rows])
-        values = panel_values(packed, panel)
+        taken = slice(0, panel.columns) if columns is None else columns
+        values = panel_values(packed, panel)[taken]
         scales = packed.scales[stored] if packed.scales.size else np.ones(panel.rows, np.float32)
-        columns = (first + panel.column_start, panel.columns)
-        self._add_rows(columns, values[:, own], positions[rows[own]], scales[own])
+        start = first + panel.column_start + taken.start
+        self._add_rows((start, len(values)), values[:, own], positions[rows[own]], scales[own])
 
     def _add_absent(self, positions: np.ndarray) -> None:
         none = np.zeros((0, positions.size), STORAGE[self.kind])

@@ -12,8 +12,7 @@ a chunk. L layers and T steps take T + (L - 1) C dispatches.
 A group is a range of units and owns all rows of their gates, so that groups need nothing of each
 other; a thread sums a lane of rows. What is projected for later steps goes through a buffer; step
 t's own part through shared memory, which is what a barrier orders. h of the last C + 1 steps is in
-a ring of slots. Where the layer has a projection, units go to a buffer, and a second kernel, one
-more dispatch a step, computes h = W_hr units.
+a ring of slots. Where layers have a projection, one workgroup takes all groups: see `project`.
 """
 
 from __future__ import annotations
@@ -64,16 +63,40 @@ class StepKernel:
 
     def body(self) -> None:
         """The whole kernel."""
+        own = self.turn()
+        self.group(own, self.emit.workgroup(0), self.shared_sums())
+
+    def turn(self) -> Turn:
+        """What this workgroup has to do."""
+        return turn(self.emit, self.plan, self.steps, self.number)
+
+    def shared_sums(self) -> ir.Value:
+        """Where a group's sums of both matrices go, in shared memory."""
+        length = 4 if self.plan.by_four else 1
+        return self.emit.shared(2 * self.plan.sums // length, length)
+
+    def output(self, own: Turn) -> Write:
+        """Writes outputs of the step."""
         e, plan = self.emit, self.plan
-        own = turn(e, plan, self.steps, self.number)
-        group = e.workgroup(0)
+        at = e.mul(own.layer, plan.groups * plan.entries)
+        row, *_ = self._entry(e.add(at, plan.table + 1))
+        return Output(e, plan, self.buffers, own, row).write
+
+    def group(
+        self, own: Turn, group: ir.Value, shared: ir.Value, write: Write | None = None
+    ) -> None:
+        """A group of units.
+
+        Args:
+            shared: as of `shared_sums`.
+            write: takes each unit's new h; None: it is an output.
+        """
+        e, plan = self.emit, self.plan
         at = e.mul(e.add(e.mul(own.layer, plan.groups), group), plan.entries)
         lanes, (row, below, biases, _), *zeros = (
             self._entry(e.add(at, plan.table + i)) for i in range(plan.entries)
         )
         ih, hh = ([entry[i : i + 2] for entry in (lanes, *zeros)] for i in (0, 2))
-        length = 4 if plan.by_four else 1
-        shared = e.shared(2 * plan.sums // length, length)
         step = arith.remui(own.t, own.chunk)
         starts = compare("eq", step, e.index(0))
         sums = Sums(e, plan, shared, self.buffers.projected, self._first(own, group), biases, step)
@@ -82,10 +105,10 @@ class StepKernel:
         h: Place = (self.buffers.vectors, place_of_h(e, plan, row, own, own.old))
         when(own.is_on, lambda: self._multiply(hh, [h], [sums.put_recurrent]))
         e.barrier()
-        output = Output(e, plan, self.buffers, own, row)
+        write = write or Output(e, plan, self.buffers, own, row).write
         cells = place_of(e, plan, row, own, plan.stack.hidden)
-        first = e.mul(group, plan.units)
-        StepUnits(e, plan, self.constants, self.buffers, sums, output, h, cells).run(first, starts)
+        units = StepUnits(e, plan, self.constants, self.buffers.cells, sums, write, h, cells)
+        units.run(own.is_on, e.mul(group, plan.units), starts)
 
     def _entry(self, at: ir.Value) -> list[ir.Value]:
         loaded = memref.load(self.constants.table, [at])

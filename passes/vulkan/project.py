@@ -1,23 +1,33 @@
-"""The second kernel of a step (see `per_step`): h' = W_hr units, where layers have a projection.
+"""The kernel of a step (see `per_step`) of layers with a projection, h = W_hr units.
 
-Workgroups along x share the lanes of W_hr; along y are layers and batch entries.
+A product follows a product, and workgroups cannot wait for each other. So a layer's step is one
+workgroup, which takes groups of units one after the other:
+
+    workgroup (layer, batch entry):
+        h = 0                                                  # in shared memory
+        for sweep:
+            for group of the sweep:  units[group] = cell(...)  # as in `per_step`
+            h += W_hr units                                    # columns of the sweep's units
+
+A sweep is as many groups as have their units in shared memory, mostly all of them. Lines end in
+barriers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rtmobile_iree.passes.kernels.cells import Layer
-from rtmobile_iree.passes.kernels.emit import compare, when
-from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LaneConstants, LanePool
+from rtmobile_iree.passes.vulkan.per_step import StepKernel
 from rtmobile_iree.passes.vulkan.products import as_index, lane_sums, write_lane
-from rtmobile_iree.passes.vulkan.step_plan import StepPlan
-from rtmobile_iree.passes.vulkan.step_state import Output, StepBuffers, place_of, turn
+from rtmobile_iree.passes.vulkan.stacks import Stack
+from rtmobile_iree.passes.vulkan.step_plan import F32_BYTES, StepPlan
+from rtmobile_iree.passes.vulkan.step_state import Turn
 from torch_mlir import ir
 from torch_mlir.dialects import arith, memref
+
+from rtmobile_iree.errors import TargetError
 
 
 @dataclass(frozen=True)
@@ -25,50 +35,92 @@ class ProjectPlan:
     """W_hr of a stack.
 
     Attributes:
-        table: offset in the table of an entry a layer: first lane, lanes, row of its state, 0.
-        lanes: most of a layer.
+        table: offset in the table of an entry a layer and sweep: first lane, lanes, 0, 0.
+        lanes: most of a layer and sweep.
+        groups: of units, in a sweep.
+        sweeps: so many.
     """
 
     table: int
     lanes: int
+    groups: int
+    sweeps: int
 
 
-def plan_project(pool: LanePool, layers: Sequence[Layer]) -> ProjectPlan:
-    """Lays out the projections, first layer first."""
+def plan_project(pool: LanePool, stack: Stack, plan: StepPlan, shared_bytes: int) -> ProjectPlan:
+    """Lays out the projections, first layer first.
+
+    Raises:
+        TargetError: h and a group of units do not fit into shared memory beside the sums.
+    """
+    taken = plan.sums_bytes + F32_BYTES * stack.outputs
+    groups = min(plan.groups, (shared_bytes - taken) // (F32_BYTES * plan.units))
+    if groups < 1:
+        raise TargetError(
+            f"{stack.name}: a step of {stack.outputs} outputs projected from {stack.hidden} units, "
+            f"{plan.units} at a time, takes {taken + F32_BYTES * plan.units:,} bytes of shared "
+            f"memory, and the target has {shared_bytes:,}; use a smaller proj_size or fewer units "
+            "in the schedule"
+        )
+    starts = range(0, stack.hidden, groups * plan.units)
+    rows = np.arange(stack.outputs, dtype=np.int32)
     found = []
-    for layer in layers:
+    for layer in stack.layers:
         assert layer.w_hr is not None
-        rows = np.arange(layer.w_hr.shape[0], dtype=np.int32)
-        found.append(pool.add_matrix(layer.w_hr, rows, is_complete=True))
-    entries = [(m.start, m.count, layer.state, 0) for m, layer in zip(found, layers, strict=True)]
-    return ProjectPlan(pool.add_entries(entries), max(lanes.count for lanes in found))
+        found += pool.add_columns(layer.w_hr, rows, starts)
+    table = pool.add_entries([(lanes.start, lanes.count, 0, 0) for lanes in found])
+    return ProjectPlan(table, max(lanes.count for lanes in found), groups, len(starts))
 
 
 @dataclass(frozen=True)
-class ProjectKernel:
-    """Emits the kernel; `steps`: T; `number`: of the step's dispatch (index values)."""
+class ProjectedStep:
+    """Emits the kernel of the module docstring; `constants`: of W_hr."""
 
-    emit: ThreadEmitter
-    plan: StepPlan
+    step: StepKernel
     project: ProjectPlan
     constants: LaneConstants
-    buffers: StepBuffers
-    steps: ir.Value
-    number: ir.Value
 
     def body(self) -> None:
         """The whole kernel."""
-        e, plan, units = self.emit, self.plan, self.buffers.units
-        assert units is not None
-        own = turn(e, plan, self.steps, self.number)
-        entry = memref.load(self.constants.table, [e.add(own.layer, self.project.table)])
-        first, count, row, _ = (as_index(value) for value in e.lanes(entry))
-        lane = e.add(e.mul(e.workgroup(0), e.workgroup_size), e.thread())
-        output = Output(e, plan, self.buffers, own, row)
+        step, project = self.step, self.project
+        e, plan, outputs = step.emit, step.plan, step.plan.stack.outputs
+        own, sums = step.turn(), step.shared_sums()
+        units, h = e.shared(project.groups * plan.units), e.shared(outputs)
+        e.for_own(outputs, lambda i: e.store(e.scalar(0.0), h, i))
 
-        def one() -> None:
-            vector = (units, place_of(e, plan, row, own, plan.stack.hidden))
+        def sweep(number: ir.Value) -> None:
+            first = e.mul(number, project.groups)
+            count = e.min(e.sub(e.index(plan.groups), first), e.index(project.groups))
+            start = e.mul(first, plan.units)
+
+            def group(i: ir.Value) -> None:
+                step.group(
+                    own, e.add(first, i), sums,
+                    lambda u, value: e.store(value, units, e.sub(u, start)),
+                )  # fmt: skip
+                e.barrier()
+
+            e.loop(0, count, 1, [], group)
+            self._multiply(own, number, units, h)
+            e.barrier()
+
+        e.loop(0, e.index(project.sweeps), 1, [], sweep)
+        write = step.output(own)
+        count = arith.select(own.is_on, e.index(outputs), e.index(0))
+        e.for_own(count, lambda u: write(u, e.load(h, u)))
+
+    def _multiply(self, own: Turn, sweep: ir.Value, units: ir.Value, h: ir.Value) -> None:
+        """Adds the columns of a sweep."""
+        e, project = self.step.emit, self.project
+        at = e.add(e.mul(own.layer, project.sweeps), sweep, project.table)
+        first, count, *_ = (as_index(i) for i in e.lanes(memref.load(self.constants.table, [at])))
+
+        def add(row: ir.Value, value: ir.Value) -> None:
+            e.store(arith.addf(e.load(h, row), value), h, row)
+
+        def one(lane: ir.Value) -> None:
+            vector = (units, e.index(0))
             (sums,), rows = lane_sums(e, self.constants, e.add(first, lane), [vector])
-            write_lane(e, self.constants, sums, rows, output.write)
+            write_lane(e, self.constants, sums, rows, add)
 
-        when(arith.andi(own.is_on, compare("ult", lane, count)), one)
+        e.for_own(arith.select(own.is_on, count, e.index(0)), one)

@@ -3,7 +3,6 @@
     vectors = h [K + 1, rows, B, P], the first slot given, and x [T, B, I];  y = empty
     for d in T + (L - 1) min(T, K):
         vectors, y, cells = step(d, vectors, y, cells)         # in place
-        vectors, y = project(d, units, vectors, y)             # where there is a projection
     states = h[slot of T]
 
 IREE records what stands between loops as one command buffer, and submitting one costs more than a
@@ -44,9 +43,8 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
 
     Args:
         run: see `longest_run`.
-        call: emits the dispatches of one d. What they change is the vectors, y [T, B, P], the
-            units [rows, B, H] where there is a projection, the sums of a chunk where it has several
-            steps, and the cells.
+        call: emits the dispatch of one d. What it changes is the vectors, y [T, B, P], the sums of
+            a chunk where it has several steps, and the cells.
     """
     steps, results = stack_results(stack.chain)
     x, given, *cells = stack_inputs(stack.chain)
@@ -54,8 +52,7 @@ def emit_loop(stack: Stack, buffers: StepSizes, run: int, call: Call) -> list[ir
     chunk = arith.minui(steps, _index(buffers.chunk))
     vectors = _vectors(stack, buffers, steps, x, given)
     state: Carried = [vectors, (empty(y_type.shape, dims), dims)]
-    for size in (buffers.units, buffers.projected):
-        state += [(empty([size]), [])] if size else []
+    state += [(empty([buffers.projected]), [])] if buffers.projected else []
     state += [(cell, []) for cell in cells]
     delay = len(stack.layers) - 1
     count = arith.addi(steps, arith.muli(chunk, _index(delay)))

@@ -1,11 +1,11 @@
-"""A stack's kernels of one step (see `per_step`), and the loop of dispatches around them."""
+"""A stack's kernel of one step (see `per_step`), and the loop of dispatches around them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rtmobile_iree.passes.kernels.dispatch import Binding, Body, define_kernel
+from rtmobile_iree.passes.kernels.dispatch import Binding, define_kernel
 from rtmobile_iree.passes.packed_ops import replace_chain
 from rtmobile_iree.passes.vulkan.block_entries import HALF_BITS, NO_PLACE
 from rtmobile_iree.passes.vulkan.blocks import MOST_QUADS, BlockPool, Pool, fits_blocks
@@ -13,7 +13,7 @@ from rtmobile_iree.passes.vulkan.dispatch import PoolBuffers, pool_buffers, spir
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
 from rtmobile_iree.passes.vulkan.lanes import LanePool, fitting_quads
 from rtmobile_iree.passes.vulkan.per_step import StepKernel
-from rtmobile_iree.passes.vulkan.project import ProjectKernel, ProjectPlan, plan_project
+from rtmobile_iree.passes.vulkan.project import ProjectedStep, ProjectPlan, plan_project
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.step_loop import Carried, call_kernel, emit_loop
 from rtmobile_iree.passes.vulkan.step_plan import StepPlan, filling_units, plan_steps, sizes
@@ -33,7 +33,7 @@ class StepLowering:
         block: where kernels go.
         shared_bytes: shared memory a workgroup may have.
         emit: an emitter; each kernel's has the workgroup's size.
-        name: what the kernels' names begin with.
+        name: what the kernel's name begins with.
         longest_run: dispatches of the loop's longest run.
     """
 
@@ -54,30 +54,20 @@ class StepLowering:
         units = schedule.units or filling_units(stack, rows, self.shared_bytes)
         pool = self._pool(quads, stack.cell.blocks * min(units, stack.hidden))
         plan = plan_steps(pool, stack, units, schedule, self.shared_bytes)
-        constants, others = pool_buffers(pool), None
+        constants = pool_buffers(pool)
         if plan.by_four:
             constants = constants.with_biases_by_four()
-        self._define_step(plan, constants)
+        project, hr = None, None
         if stack.projected:
             lanes = self._lane_pool(quads)
-            project = plan_project(lanes, stack.layers)
-            others = pool_buffers(lanes)
-            self._define_project(plan, project, others)
+            project = plan_project(lanes, stack, plan, self.shared_bytes)
+            hr = pool_buffers(lanes)
+        self._define(plan, constants, project, hr)
         with ir.InsertionPoint(stack.chain[-1]):
-            fixed = constants.values()
-            fixed_others = others.values() if others else []
+            fixed = [*constants.values(), *(hr.values() if hr else ())]
 
             def call(d: ir.Value, steps: ir.Value, changed: Carried) -> Carried:
-                results = call_kernel(f"{self.name}_step", (d, steps), fixed, changed)
-                if not fixed_others:
-                    return results
-                vectors, y, units, *cells = results
-                read = [units[0], *fixed_others]
-                return [
-                    *call_kernel(f"{self.name}_project", (d, steps), read, [vectors, y]),
-                    units,
-                    *cells,
-                ]
+                return call_kernel(f"{self.name}_step", (d, steps), fixed, changed)
 
             results = emit_loop(stack, sizes(plan), self.longest_run, call)
         replace_chain(stack.chain, results)
@@ -101,52 +91,44 @@ class StepLowering:
         words = fitting_words(values, quads * ROWS, self.schedule.word_bits)
         return LanePool(values, quads, word_bits=words)
 
-    def _define_step(self, plan: StepPlan, constants: PoolBuffers) -> None:
+    def _define(
+        self,
+        plan: StepPlan,
+        constants: PoolBuffers,
+        project: ProjectPlan | None,
+        hr: PoolBuffers | None,
+    ) -> None:
+        """The kernel, with T and d; a workgroup for each layer and batch entry, and for each group
+        of units but where `project` and its constants, `hr`, are given."""
         stack = self.stack
-        e = self._emitter(plan.work)
-        bindings = [*constants.bindings(), *self._changed(plan)]
+        work = max(plan.work, project.lanes if project else 0)
+        size = workgroup_size(work, self.schedule.step_threads)
+        e = replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
+        fixed = [*constants.bindings(), *(hr.bindings() if hr else ())]
 
         def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
             inside = constants.inside(bound[: constants.count])
-            vectors, y, *others = bound[constants.count :]
-            units = others.pop(0) if stack.projected else None
+            vectors, y, *others = bound[len(fixed) :]
             projected = others.pop(0) if plan.chunk > 1 else None
-            own = StepBuffers(vectors, y, others, units, projected)
-            StepKernel(e, plan, inside, own, steps, d).body()
-
-        self._define("step", e, bindings, body, plan.groups)
-
-    def _define_project(self, plan: StepPlan, project: ProjectPlan, constants: PoolBuffers) -> None:
-        e = self._emitter(project.lanes)
-        vectors, y, units, *_ = self._changed(plan)
-        bindings = [replace(units, read_only=True), *constants.bindings(), vectors, y]
-
-        def body(steps: ir.Value, bound: Sequence[ir.Value], d: ir.Value) -> None:
-            units, *inner, vectors, y = bound
-            own = StepBuffers(vectors, y, (), units)
-            ProjectKernel(e, plan, project, constants.inside(inner), own, steps, d).body()
-
-        self._define("project", e, bindings, body, -(-project.lanes // e.workgroup_size))
-
-    def _define(
-        self, kernel: str, e: ThreadEmitter, bindings: Sequence[Binding], body: Body, groups: int
-    ) -> None:
-        """A kernel of so many workgroups for each layer and batch entry, with T and d."""
-        stack = self.stack
+            own = StepBuffers(vectors, y, others, projected)
+            step = StepKernel(e, plan, inside, own, steps, d)
+            if project and hr:
+                of_hr = hr.inside(bound[constants.count : len(fixed)])
+                ProjectedStep(step, project, of_hr).body()
+            else:
+                step.body()
 
         def count(_: ir.Value) -> tuple[ir.Value, ir.Value]:
+            groups = 1 if project else plan.groups
             return e.index(groups), e.index(len(stack.layers) * stack.batch)
 
-        size = spirv(e.workgroup_size)
-        define_kernel(self.block, f"{self.name}_{kernel}", bindings, body, count, size, constants=2)
-
-    def _emitter(self, work: int) -> ThreadEmitter:
-        size = workgroup_size(work, self.schedule.step_threads)
-        return replace(self.emit, workgroup_size=size, unroll=self.schedule.step_unroll)
+        bindings = [*fixed, *self._changed(plan)]
+        name = f"{self.name}_step"
+        define_kernel(self.block, name, bindings, body, count, spirv(size), constants=2)
 
     def _changed(self, plan: StepPlan) -> list[Binding]:
-        """What kernels change in place: vectors, y, units where there is a projection, sums of a
-        chunk where it has several steps, cells."""
+        """What the kernel changes in place: vectors, y, sums of a chunk where it has several steps,
+        cells."""
         stack, f32, of = self.stack, self.emit.f32, sizes(plan)
         cells = [stack.rows * stack.batch * size for size in stack.sizes[1:]]
         length = ROWS if plan.by_four else 1
@@ -154,7 +136,6 @@ class StepLowering:
         return [
             Binding(f32, of.x, of.h, False),
             Binding(f32, stack.batch * stack.outputs, 0, False),
-            *([Binding(f32, 0, of.units, False)] if of.units else []),
             *([projected] if of.projected else []),
             *(Binding(f32, 0, size, False) for size in cells),
         ]

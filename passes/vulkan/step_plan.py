@@ -54,6 +54,11 @@ class StepPlan:
         return self.stack.cell.blocks * self.units
 
     @property
+    def sums_bytes(self) -> int:
+        """Shared memory of the sums of a group, a matrix each."""
+        return _sums_bytes(self.stack, self.units)
+
+    @property
     def shares(self) -> list[range]:
         """The steps of a chunk, by the threads that project them."""
         starts = range(0, self.chunk, self.share)
@@ -78,7 +83,6 @@ class StepSizes:
         chunk: K.
         x: of a step.
         slot, h: of one slot of h, of all.
-        units: of the units before a projection, 0 without one.
         projected: of the sums of a chunk of inputs, 0 where K is 1.
     """
 
@@ -86,7 +90,6 @@ class StepSizes:
     x: int
     slot: int
     h: int
-    units: int
     projected: int
 
 
@@ -100,7 +103,6 @@ def sizes(plan: StepPlan) -> StepSizes:
         stack.batch * stack.inputs,
         states * stack.outputs,
         plan.slots * states * stack.outputs,
-        states * stack.hidden if stack.projected else 0,
         projected if plan.chunk > 1 else 0,
     )
 
@@ -147,12 +149,14 @@ def plan_steps(
 def filling_units(stack: Stack, rows: int, shared_bytes: int) -> int:
     """Units of a group whose larger matrix keeps threads busy that sum `rows` rows at once.
 
-    From 64 on, doubled until more than half of them are, or sums take half of the shared memory.
+    From 64 on, doubled until more than half of them are, or sums take half of the shared memory
+    that projected outputs leave.
     """
+    outputs_bytes = F32_BYTES * stack.outputs if stack.projected else 0
     stored = max(matrix.reorder.size for matrix in stack.matrices)
     units = LEAST_UNITS
     while units < stack.hidden and 2 * stored * units <= rows * stack.hidden:
-        if 2 * 2 * _sums_bytes(stack, units) > shared_bytes:
+        if 2 * 2 * _sums_bytes(stack, units) > shared_bytes - outputs_bytes:
             break
         units *= 2
     return units

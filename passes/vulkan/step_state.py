@@ -21,14 +21,12 @@ class StepBuffers:
             t modulo these and writes the next; then x [T, B, I].
         y: [T, B, P].
         cells: other states, [rows, B, H].
-        units: [rows, B, H] where there is a projection, else None.
         projected: [L, K, B, groups, sums], the sums of W_ih of a chunk of steps; None where K is 1.
     """
 
     vectors: ir.Value
     y: ir.Value
     cells: Sequence[ir.Value]
-    units: ir.Value | None
     projected: ir.Value | None = None
 
 

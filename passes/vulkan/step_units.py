@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from rtmobile_iree.passes.vulkan.blocks import Constants
 from rtmobile_iree.passes.vulkan.emit import ThreadEmitter
-from rtmobile_iree.passes.vulkan.products import Place, as_index
+from rtmobile_iree.passes.vulkan.products import Place, Write, as_index
 from rtmobile_iree.passes.vulkan.step_plan import StepPlan
-from rtmobile_iree.passes.vulkan.step_state import Output, StepBuffers
 from rtmobile_iree.passes.vulkan.values import ROWS
 from torch_mlir import ir
 from torch_mlir.dialects import arith, scf, vector
@@ -99,19 +99,26 @@ class Sums:
 
 @dataclass(frozen=True)
 class StepUnits:
-    """The cells of a group; `h`: where the last h is; `cells`: where other states are."""
+    """The cells of a group.
+
+    Attributes:
+        buffers: of the states other than h.
+        write: takes each unit's h.
+        h, cells: where the last h, and the other states, are.
+    """
 
     emit: ThreadEmitter
     plan: StepPlan
     constants: Constants
-    buffers: StepBuffers
+    buffers: Sequence[ir.Value]
     sums: Sums
-    output: Output
+    write: Write
     h: Place
     cells: ir.Value
 
-    def run(self, first: ir.Value, starts: ir.Value) -> None:
-        """All units from `first` on, one or four a thread at a time; `starts`: see `Sums`."""
+    def run(self, is_on: ir.Value, first: ir.Value, starts: ir.Value) -> None:
+        """All units from `first` on if `is_on` (i1), one or four a thread at a time; `starts`: see
+        `Sums`."""
         e, plan = self.emit, self.plan
         size = ROWS if plan.by_four else 1
         count = e.min(e.sub(e.index(plan.stack.hidden), first), e.index(plan.units))
@@ -124,7 +131,7 @@ class StepUnits:
                 own = [e.lane(each, number) if plan.by_four else each for each in sums]
                 self._unit(own, e.add(first, i, number))
 
-        e.for_own(arith.select(self.output.own.is_on, turns, e.index(0)), some)
+        e.for_own(arith.select(is_on, turns, e.index(0)), some)
 
     def _blocks(self, i: ir.Value, starts: ir.Value) -> list[ir.Value]:
         """The sums of unit i of the group, or of four from it on, a block each."""
@@ -144,14 +151,11 @@ class StepUnits:
 
     def _unit(self, sums: list[ir.Value], u: ir.Value) -> None:
         """The cell of unit u."""
-        e, plan, buffers = self.emit, self.plan, self.buffers
+        e, plan = self.emit, self.plan
         place = e.add(self.cells, u)
         states = [e.load(self.h[0], e.add(self.h[1], u))] if plan.stack.cell.reads_h else []
-        states += [e.load(buffer, place) for buffer in buffers.cells]
+        states += [e.load(buffer, place) for buffer in self.buffers]
         h_next, *others = plan.stack.cell.step(e, sums, states)
-        for buffer, value in zip(buffers.cells, others, strict=True):
+        for buffer, value in zip(self.buffers, others, strict=True):
             e.store(value, buffer, place)
-        if buffers.units is None:
-            self.output.write(u, h_next)
-        else:
-            e.store(h_next, buffers.units, place)
+        self.write(u, h_next)

@@ -75,6 +75,17 @@ class Large(nn.Module):
         return self.gru(x)[0]
 
 
+class Projected(nn.Module):
+    """Layers whose step is two products, one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm = nn.LSTM(5, 33, 2, proj_size=9)
+
+    def forward(self, x):
+        return self.lstm(x)[0]
+
+
 CASES = [
     *((name, "f32", "persistent") for name in GPUS),
     ("lavapipe", "f16", "persistent"),
@@ -88,10 +99,13 @@ CASES = [
     ("adreno-640", "i4", "wavefront", "f16"),
     ("lavapipe", "f32", "streamed"),
     ("lavapipe", "i8", "streamed"),
+    ("vulkan", "f32", "projected"),
+    ("adreno-640", "i8", "projected"),
 ]
-# scans, projections and linear layers
-KERNELS = {"persistent": 3, "per-step": 4, "wavefront": 5, "streamed": 2}
-MODELS = {"wavefront": Stacks, "streamed": Large}
+# scans, a wavefront's projections, and linear layers
+KERNELS = {"persistent": 3, "per-step": 3, "wavefront": 5, "streamed": 2, "projected": 1}
+MODELS = {"wavefront": Stacks, "streamed": Large, "projected": Projected}
+ASKED = {"streamed": "wavefront", "projected": "per-step"}
 # a lane's four weights, of i4 eight; a step's kernels and tiles may load more, in words
 LOADS = {"f32": "v4float", "f16": "v4half", "bf16": "v2uint", "i8": "uint", "i4": "uint"}
 WORDS = "v4uint|v4ulong"
@@ -101,7 +115,7 @@ WORDS = "v4uint|v4ulong"
 def modules(request, tmp_path_factory):
     """A target, the files of its SPIR-V modules, and the type of their values."""
     name, values, kernel, *rest = request.param
-    asked = "wavefront" if kernel == "streamed" else kernel
+    asked = ASKED.get(kernel, kernel)
     options = {"values": values, "gpu_kernel": asked, "activations": rest[0] if rest else "f32"}
     folder = tmp_path_factory.mktemp(name)
     compile_text = iree_backend.compile_text
