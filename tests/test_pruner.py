@@ -102,6 +102,18 @@ class TestPhases:
         ]  # fmt: skip
         assert str(run.pruner.phase) == "done"
 
+    def test_stages_of_both_steps_alternate_where_asked(self):
+        asked = recipe(column_stages=[1.25, 1.5], row_stages=[1.25], alternate=True)
+        phases = Run(Net(), asked).pruner._phases[:-1]
+        assert [(phase.step, phase.cap) for phase in phases[::2]] == [
+            ("columns", 1.25), ("rows", 1.25), ("columns", 1.5), ("rows", 2), ("columns", 2),
+        ]  # fmt: skip
+        run = Run(Net(), asked).to_the_end()
+        run.pruner.finalize()
+        kept = ~zeros(run.module.gru.weight_hh_l0)
+        assert kept.any(1).sum() == len(kept) / 2
+        assert set(columns_of(kept, asked.row_stripes)) <= {0, kept.shape[1] // 2}
+
     def test_a_stage_rises_by_equal_factors_to_its_rate(self):
         asked = recipe(column_stages=[1.5], rise=1.25, rise_steps=1)
         phases = Run(Net(), asked).pruner._phases[:-1]

@@ -39,6 +39,7 @@ class TestFiles:
         [
             {},
             {"column_stages": [2, 3.5], "row_stages": [1.1], "row_stripes": 1},
+            {"column_stages": [2], "alternate": True},
             {"layers": None, "budget": {"rate": 9.5, "layers": ["gru", "*"], "row_rates": [1]}},
             {"method": {"kind": "magnitude"}},
             {"method": {"kind": "reweighted", "steps": 2, "update_every": 1, "strength": 1e-7}},

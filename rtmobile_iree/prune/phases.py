@@ -2,8 +2,8 @@
 
 Source: RTMobile (arXiv 2002.11474), section IV-A, Algorithm 1: step 1 (columns), then step 2
 (rows), each a training towards the structure and then masked retraining. A step may take several
-stages of rising rates, each starting from the mask of the one before; a stage may rise to its rate
-step by step.
+stages of rising rates, each starting from the mask of the one before, and stages of both steps may
+alternate; a stage may rise to its rate step by step.
 """
 
 from __future__ import annotations
@@ -51,17 +51,22 @@ class Phase:
 def plan_phases(recipe: Recipe, structures: Iterable[Structure]) -> tuple[Phase, ...]:
     """All phases; a step that prunes no matrix has none. The last is "done"."""
     structures = tuple(structures)
-    phases = []
+    stages: list[tuple[int, Step, float, float]] = []
     for step in STEPS:
-        stages = recipe.column_stages if step == "columns" else recipe.row_stages
-        caps = _caps(stages, max(structure.rate(step) for structure in structures))
-        for before, stage in itertools.pairwise((1.0, *caps)):
-            for cap in _rises(before, stage, recipe.rise):
-                steps, rising = recipe.retrain_steps, cap < stage
-                if rising:
-                    steps = recipe.rise_steps
-                phases.append(Phase(recipe.method.kind, step, cap, recipe.method.steps, rising))
-                phases.append(Phase("retrain", step, cap, steps, rising))
+        given = recipe.column_stages if step == "columns" else recipe.row_stages
+        caps = _caps(given, max(structure.rate(step) for structure in structures))
+        pairs = enumerate(itertools.pairwise((1.0, *caps)))
+        stages += [(number, step, before, stage) for number, (before, stage) in pairs]
+    if recipe.alternate:
+        stages.sort(key=lambda stage: stage[0])  # columns before rows, as they are
+    phases = []
+    for _, step, before, stage in stages:
+        for cap in _rises(before, stage, recipe.rise):
+            steps, rising = recipe.retrain_steps, cap < stage
+            if rising:
+                steps = recipe.rise_steps
+            phases.append(Phase(recipe.method.kind, step, cap, recipe.method.steps, rising))
+            phases.append(Phase("retrain", step, cap, steps, rising))
     return (*phases, Phase("done", STEPS[-1], math.inf, 0))
 
 

@@ -3,6 +3,8 @@
     method: {kind: admm, steps: 2000, project_every: 100, rho: 1e-3, rho_growth: 1.5, rho_max: 1}
     retrain_steps: 1000        # under the mask, after each stage of each step
     column_stages: [4, 8]      # step 1 in three stages: 4x, 8x, then each matrix's own rate
+    alternate: true            # with row_stages: columns 4x, rows' first, columns 8x, ... (else all
+                               # of columns come first)
     rise: 1.5                  # a stage goes up by factors of at most 1.5, each with all of the
     rise_steps: 100            # method's steps and so many of retraining; without it, at once
     row_stripes: 48            # of every matrix that does not say otherwise
@@ -156,6 +158,9 @@ class Recipe(_Strict):
     col_blocks: Count = 8
     column_stages: Rates = ()
     row_stages: Rates = ()
+    alternate: bool = False
+    """Stages of columns and rows in turn, the first of both, then the second; else all of columns
+    come first."""
     rise: Annotated[float, Field(gt=1, allow_inf_nan=False)] | None = None
     """A stage goes up to its rate by equal factors, this one at most, each with the method's
     training and `rise_steps` of retraining, but for the last, which has `retrain_steps`. None: at

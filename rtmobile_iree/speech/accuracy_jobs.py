@@ -22,13 +22,14 @@ from rtmobile_iree.speech.points import (
     column_rates,
     point_recipe,
     run_point,
+    whole_rates,
 )
 from rtmobile_iree.speech.recipe import TrainRecipe
 from rtmobile_iree.speech.runs import train_dense
 
 RATES = tuple(PAPER)
 # a run goes through all rates
-CHAINED: tuple[Method, ...] = ("admm", "unstructured")
+CHAINED: tuple[Method, ...] = ("admm", "rows-columns", "unstructured")
 
 
 @dataclass(frozen=True)
@@ -121,10 +122,13 @@ def run_job(settings: Settings, job: Job) -> None:
 def _prune(
     settings: Settings, job: Job, method: Method, dataset: Dataset, start: Checkpoint
 ) -> None:
-    stages = dict(zip(column_rates(job.rates, start.config), job.rates, strict=True))
+    is_whole = method == "rows-columns"
+    rates = whole_rates(job.rates) if is_whole else column_rates(job.rates, start.config)
+    stages = dict(zip(rates, job.rates, strict=True))
 
     def keep(phase: Phase, checkpoint: Checkpoint) -> None:
-        write(stages[phase.cap], checkpoint)
+        if not is_whole or phase.step == "rows":  # which come after columns
+            write(stages[phase.cap], checkpoint)
 
     def write(rate: int, checkpoint: Checkpoint) -> None:
         if rate in job.cells:

@@ -127,11 +127,11 @@ def point_recipe(
 ) -> Recipe | Unstructured:
     """What a method does to reach the last of some rising compressions.
 
-    BSP's are of columns alone. ADMM goes through all of them, a stage each; so does unstructured
+    BSP's are of columns alone. ADMM goes through all of them, a stage each. So does unstructured
     pruning, which trains where ADMM does and takes the largest weights where that takes the nearest
-    point. The others go straight to the last compression, and take as many steps altogether: what
-    sets masks once retrains; whole rows and columns, pruned alike, rise to it by ADMM, and retrain
-    after each for half of the rest. "trained-on" prunes nothing.
+    point; and so do whole columns and rows, pruned alike and in turn by ADMM, in as many steps
+    altogether. One-shot pruning goes straight to the last compression, and retrains for as many
+    steps as ADMM takes there. "trained-on" prunes nothing.
     """
     rates = column_rates(compressions, config)
     admm = {"kind": "admm", "steps": effort.admm, **effort.settings}
@@ -151,11 +151,20 @@ def point_recipe(
         return Unstructured((Phase("retrain", "columns", 1.0, steps),))
     if method == "one-shot":
         return Recipe(method={"kind": "magnitude"}, retrain_steps=steps, **bsp)
-    each = math.sqrt(compressions[-1])
-    layers = {"gru": {"column_rate": each, "row_rate": each}}
-    there = {"method": admm, "layers": layers, "row_stripes": 1, "col_blocks": 1, **rise}
+    *before, last = whole_rates(compressions)
+    there = {
+        "method": admm, "layers": {"gru": {"column_rate": last, "row_rate": last}},
+        "column_stages": before, "row_stages": before, "alternate": True,
+        "row_stripes": 1, "col_blocks": 1, **rise,
+    }  # fmt: skip
     rises = sum(phase.steps for phase in _phases(Recipe(retrain_steps=0, **there)))
-    return Recipe(retrain_steps=max(0, (steps - rises) // 2), **there)
+    each = max(0, steps - rises) // (2 * len(compressions))
+    return Recipe(retrain_steps=each, **there)
+
+
+def whole_rates(compressions: Sequence[float]) -> tuple[float, ...]:
+    """What whole columns, and whole rows, are pruned by, each as much as the other."""
+    return tuple(math.sqrt(compression) for compression in compressions)
 
 
 def column_rates(compressions: Sequence[float], config: ModelConfig) -> tuple[float, ...]:

@@ -71,8 +71,8 @@ class TrainRecipe(_Strict):
     learning_rate: Positive = 2e-3
     warm_up: Share = 0.05
     weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1e-2
-    precision: Literal["f32", "bf16"] = "f32"
-    """Of the operands of matrix products; bf16 is twice as fast where the CPU has it."""
+    precision: Literal["auto", "f32", "bf16"] = "f32"
+    """Of the operands of matrix products; auto: bf16 where the CPU has it, twice as fast there."""
     others_every: Count = 1
     """Epochs in which a training utterance comes once whose speaker is not in `test`."""
     clip: Positive = 5.0
