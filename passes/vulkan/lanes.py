@@ -19,7 +19,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import DTypeLike
-from rtmobile_iree.passes.vulkan.values import ROWS, integer_powers, rows_a_load, stored_vectors
+from rtmobile_iree.passes.vulkan.values import (
+    ROWS,
+    fitting_words,
+    integer_powers,
+    rows_a_load,
+    stored_vectors,
+)
 from torch_mlir import ir
 
 from rtmobile_iree.bspc import PackedMatrix, Panel, panel_values, panels
@@ -89,6 +95,11 @@ class LanePool:
     _table: list[Entry] = field(default_factory=list)
     _biases: list[np.ndarray] = field(default_factory=list)
     _elements: int = 0
+
+    @staticmethod
+    def of_words(kind: str, quads: int, most: int) -> LanePool:
+        """An empty one, of the widest words, `most` bits, that a lane's rows divide into."""
+        return LanePool(kind, quads, word_bits=fitting_words(kind, quads * ROWS, most))
 
     def add_matrix(
         self, packed: PackedMatrix, positions: np.ndarray, *, is_complete: bool = False

@@ -18,7 +18,7 @@ from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.step_loop import Carried, call_kernel, emit_loop
 from rtmobile_iree.passes.vulkan.step_plan import StepPlan, filling_units, plan_steps, sizes
 from rtmobile_iree.passes.vulkan.step_state import StepBuffers
-from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
+from rtmobile_iree.passes.vulkan.values import ROWS
 from torch_mlir import ir
 
 from rtmobile_iree.errors import CompileError
@@ -87,9 +87,7 @@ class StepLowering:
         return self._lane_pool(quads)
 
     def _lane_pool(self, quads: int) -> LanePool:
-        values = self.stack.values
-        words = fitting_words(values, quads * ROWS, self.schedule.word_bits)
-        return LanePool(values, quads, word_bits=words)
+        return LanePool.of_words(self.stack.values, quads, self.schedule.word_bits)
 
     def _define(
         self,

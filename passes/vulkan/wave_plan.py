@@ -19,7 +19,6 @@ from rtmobile_iree.passes.vulkan.tiling import (
     STEP_COST,
     WORD_BYTES,
 )
-from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 from rtmobile_iree.passes.vulkan.wave_scans import ResidentScans, Scans, streamed_scans
 
 from rtmobile_iree.bspc import PackedMatrix
@@ -132,5 +131,4 @@ def _pool(stack: Stack, inputs: Sequence[PackedMatrix], schedule: GpuSchedule) -
     takes_blocks = schedule.step_blocks or schedule.is_half
     if takes_blocks and quads <= MOST_QUADS and fits_blocks(inputs, sums):
         return BlockPool(stack.values, quads, is_half=schedule.is_half)
-    words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
-    return LanePool(stack.values, quads, word_bits=words)
+    return LanePool.of_words(stack.values, quads, schedule.word_bits)

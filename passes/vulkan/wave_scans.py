@@ -16,7 +16,6 @@ from rtmobile_iree.passes.vulkan.resident_arrays import resident_arrays
 from rtmobile_iree.passes.vulkan.resident_plan import ResidentPlan
 from rtmobile_iree.passes.vulkan.stacks import Stack
 from rtmobile_iree.passes.vulkan.streamed import StreamedKernel
-from rtmobile_iree.passes.vulkan.values import ROWS, fitting_words
 from rtmobile_iree.passes.vulkan.wave_turn import WaveTurn
 from torch_mlir import ir
 
@@ -121,8 +120,7 @@ def streamed_scans(stack: Stack, schedule: GpuSchedule, shared_bytes: int) -> St
     if stack.projected or schedule.is_half or streamed.shared_bytes(stack) > shared_bytes:
         return None
     quads = fitting_quads([layer.w_hh for layer in stack.layers], schedule.step_quads)
-    words = fitting_words(stack.values, quads * ROWS, schedule.word_bits)
-    pool = LanePool(stack.values, quads, word_bits=words)
+    pool = LanePool.of_words(stack.values, quads, schedule.word_bits)
     table, lanes = streamed.add_layers(pool, stack)
     threads = workgroup_size(max(stack.hidden, lanes), schedule.step_threads)
     return StreamedScans(stack, pool, table, threads)
