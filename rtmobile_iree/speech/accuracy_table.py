@@ -117,7 +117,7 @@ def _notes(subject: dict[str, Any]) -> list[str]:
         "Unstructured pruning goes the same way through all rates, by magnitude; so do whole "
         "columns and rows, by the root of the rate each, in turn, by ADMM, and retrain after both. "
         "One-shot pruning starts from the dense model at each rate, and retrains under masks set "
-        "at once. "
+        'at once; "straight there" is ADMM from the dense model with no stage before. '
         '"Trained on" is the dense model, unpruned, after as many steps more '
         "as ADMM takes to the first rate, at its own learning rate: what pruned models gain by "
         "training alone. Every model's decoder is tuned on `valid`. Distillation from the "

@@ -20,9 +20,10 @@ from rtmobile_iree.speech.runs import prune_by_recipe, train_pruned
 from rtmobile_iree.speech.task import Progress, Pruner
 from rtmobile_iree.speech.unstructured import UnstructuredPruner
 
-Method = Literal["admm", "one-shot", "unstructured", "rows-columns", "trained-on"]
+Method = Literal["admm", "straight", "one-shot", "unstructured", "rows-columns", "trained-on"]
 METHODS: dict[Method, str] = {
     "admm": "BSP, ADMM",
+    "straight": "BSP, ADMM straight there",
     "one-shot": "BSP, one-shot magnitude",
     "rows-columns": "whole rows and columns, ADMM",
     "unstructured": "unstructured magnitude",
@@ -130,36 +131,40 @@ def point_recipe(
     BSP's are of columns alone. ADMM goes through all of them, a stage each. So does unstructured
     pruning, which trains where ADMM does and takes the largest weights where that takes the nearest
     point; and so do whole columns and rows, pruned alike and in turn by ADMM, in as many steps
-    altogether. One-shot pruning goes straight to the last compression, and retrains for as many
-    steps as ADMM takes there. "trained-on" prunes nothing.
+    altogether. "straight" is ADMM with one stage, the last, and as many steps, all that are left
+    over under its mask. One-shot pruning sets that at once, and retrains for as many. "trained-on"
+    prunes nothing.
     """
     rates = column_rates(compressions, config)
     admm = {"kind": "admm", "steps": effort.admm, **effort.settings}
-    rise = {"rise": effort.rise, "rise_steps": effort.rise_steps}
+    rising = {"method": admm, "rise": effort.rise, "rise_steps": effort.rise_steps}
     stripes = {"row_stripes": max(1, 3 * config.hidden // STRIPE_ROWS), "col_blocks": 1}
     bsp = {"layers": {"gru": {"column_rate": rates[-1]}}, **stripes}
-    whole = Recipe(
-        method=admm, retrain_steps=effort.retrain, column_stages=rates[:-1], **rise, **bsp
-    )
-    phases = _phases(whole)
+    staged = Recipe(retrain_steps=effort.retrain, column_stages=rates[:-1], **rising, **bsp)
+    phases = _phases(staged)
     steps = sum(phase.steps for phase in phases)
     if method == "admm":
-        return whole
+        return staged
     if method == "unstructured":
         return Unstructured(phases)
     if method == TRAINED_ON:
         return Unstructured((Phase("retrain", "columns", 1.0, steps),))
     if method == "one-shot":
         return Recipe(method={"kind": "magnitude"}, retrain_steps=steps, **bsp)
+    if method == "straight":
+        return _taking(steps, 1, Recipe(retrain_steps=0, **rising, **bsp))
     *before, last = whole_rates(compressions)
-    there = {
-        "method": admm, "layers": {"gru": {"column_rate": last, "row_rate": last}},
-        "column_stages": before, "row_stages": before, "alternate": True,
-        "row_stripes": 1, "col_blocks": 1, **rise,
-    }  # fmt: skip
-    rises = sum(phase.steps for phase in _phases(Recipe(retrain_steps=0, **there)))
-    each = max(0, steps - rises) // (2 * len(compressions))
-    return Recipe(retrain_steps=each, **there)
+    lines = Recipe(
+        retrain_steps=0, layers={"gru": {"column_rate": last, "row_rate": last}}, alternate=True,
+        column_stages=before, row_stages=before, row_stripes=1, col_blocks=1, **rising,
+    )  # fmt: skip
+    return _taking(steps, 2 * len(compressions), lines)
+
+
+def _taking(steps: int, stages: int, recipe: Recipe) -> Recipe:
+    """A recipe without retraining, given what its stages, so many, leave of the steps."""
+    rises = sum(phase.steps for phase in _phases(recipe))
+    return recipe.model_copy(update={"retrain_steps": max(0, steps - rises) // stages})
 
 
 def whole_rates(compressions: Sequence[float]) -> tuple[float, ...]:
