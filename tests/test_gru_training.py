@@ -57,6 +57,14 @@ def test_dense_is_pytorchs_gru(units, layers, batch, steps, precision, close):
     assert_same(gru, x, GRUPass(gru, precision), close)
 
 
+@pytest.mark.parametrize("has", [True, False])
+def test_auto_takes_bf16_where_the_cpu_multiplies_it(has, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has})
+    assert stack.operand_type("auto") == (torch.bfloat16 if has else torch.float32)
+    assert stack.operand_type("f32") == torch.float32
+    assert stack.operand_type("bf16") == torch.bfloat16
+
+
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize(("units", "layers", "batch", "steps"), SIZES)
 def test_sparse_is_pytorchs_gru_under_masks(units, layers, batch, steps, share, monkeypatch):

@@ -15,6 +15,7 @@ from rtmobile_iree.passes.vulkan.lanes import fitting_quads
 from rtmobile_iree.passes.vulkan.step_loop import MOST_IN_LINE
 from rtmobile_iree.passes.vulkan.values import fitting_words
 from rtmobile_iree.passes.weights import walk
+from test_vulkan_resident import check_values
 from torch import nn
 from torch_layers import Outputs, recurrent_layers
 
@@ -55,11 +56,11 @@ def flat(results):
     return [each for part in results for each in flat(part)]
 
 
-def check(program, model, x, tolerance=TOLERANCE):
+def check(program, model, x):
     with torch.no_grad():
         expected = flat(model(x))
     for mine, theirs in zip(flat(program([x.numpy()])), expected, strict=True):
-        torch.testing.assert_close(torch.from_numpy(mine), theirs, rtol=0, atol=tolerance)
+        torch.testing.assert_close(torch.from_numpy(mine), theirs, rtol=0, atol=TOLERANCE)
 
 
 def pruned(model, pruning):
@@ -136,11 +137,7 @@ def test_a_projection_takes_as_many_groups_of_units_at_once_as_fit(vulkan, group
         kernel="per-step", units=5, step_threads=8, time_chunk=2, step_blocks=blocks,
         shared_bytes=sums + outputs + groups * units,
     )  # fmt: skip
-    module = import_module(model, (torch.randn(4, 2, 7),), dynamic_steps=True).module
-    run_passes(module, (*layout_pipeline(Options(values)), schedule))
-    program = Module(compile_text(str(module.operation.get_asm()), get_target("lavapipe")), VULKAN)
-    for steps in (1, 2, 7):
-        check(program, model, torch.randn(steps, 2, 7), 2e-2 if values == "i8" else TOLERANCE)
+    check_values(model, schedule, values, (1, 2, 7))
 
 
 def test_a_projection_of_units_that_no_workgroup_can_keep(vulkan):

@@ -32,6 +32,7 @@ from rtmobile_iree.bspc import PackedMatrix, Panel, panel_values, panels
 from rtmobile_iree.values import LARGEST, STORAGE
 
 PADDING = -1
+EVERY = slice(0, None)
 MOST_PADDING = 1 / 8
 Entry = tuple[int, ...]
 
@@ -204,16 +205,15 @@ class LanePool:
         first: int,
         positions: np.ndarray,
         is_own: np.ndarray,
-        columns: slice | None = None,
+        columns: slice = EVERY,
     ) -> None:
-        """The rows of a panel that are `is_own` [M]; `columns`: which of its columns, or all."""
+        """The rows of a panel that are `is_own` [M], and of its columns `columns`."""
         stored = slice(panel.row_start, panel.row_start + panel.rows)
         rows = packed.reorder[stored]
         own = np.flatnonzero(is_own[rows])
-        taken = slice(0, panel.columns) if columns is None else columns
-        values = panel_values(packed, panel)[taken]
+        values = panel_values(packed, panel)[columns]
         scales = packed.scales[stored] if packed.scales.size else np.ones(panel.rows, np.float32)
-        start = first + panel.column_start + taken.start
+        start = first + panel.column_start + columns.start
         self._add_rows((start, len(values)), values[:, own], positions[rows[own]], scales[own])
 
     def _add_absent(self, positions: np.ndarray) -> None:
