@@ -68,7 +68,7 @@ def test_auto_takes_bf16_where_the_cpu_multiplies_it(has, monkeypatch):
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize(("units", "layers", "batch", "steps"), SIZES)
 def test_sparse_is_pytorchs_gru_under_masks(units, layers, batch, steps, share, monkeypatch):
-    monkeypatch.setattr(stack, "SPARSE_BELOW", {1: 1.0, 4: 1.0})
+    monkeypatch.setitem(stack.SPARSE_BELOW, torch.float32, {1: 1.0, 4: 1.0})
     monkeypatch.setattr(GRUPass, "_dense", None)  # it is not what runs
     gru, x = made(units, layers, batch, steps)
     masked(gru, share)
@@ -78,7 +78,7 @@ def test_sparse_is_pytorchs_gru_under_masks(units, layers, batch, steps, share, 
 @pytest.mark.parametrize("share", [0.0, 0.05, 0.5, 1.0])
 @pytest.mark.parametrize(("units", "layers", "batch", "steps"), [(4, 1, 1, 1), (32, 2, 18, 11)])
 def test_rows_that_share_columns(units, layers, batch, steps, share, monkeypatch):
-    monkeypatch.setattr(stack, "SPARSE_BELOW", {1: 1.0, 4: 1.0})
+    monkeypatch.setitem(stack.SPARSE_BELOW, torch.float32, {1: 1.0, 4: 1.0})
     gru, x = made(units, layers, batch, steps)
     masked(gru, share, together=4)
     mask = gru.parametrizations.weight_hh_l0[0].kept
@@ -98,18 +98,31 @@ def test_a_changed_mask_is_seen():
     assert_same(gru, x, gru_pass, 1e-5)
 
 
-def test_few_weights_take_the_sparse_way(monkeypatch):
+@pytest.mark.parametrize(
+    ("precision", "share", "together", "way"),
+    [
+        ("f32", 0.02, 1, "_sparse"),
+        ("f32", 0.25, 1, "_sparse"),
+        ("f32", 0.5, 1, "_dense"),
+        ("f32", 0.5, 4, "_sparse"),
+        ("bf16", 0.02, 1, "_sparse"),
+        ("bf16", 0.25, 1, "_dense"),
+        ("bf16", 0.2, 4, "_sparse"),
+        ("bf16", 0.5, 4, "_dense"),
+    ],
+)
+def test_few_weights_take_the_sparse_way(precision, share, together, way, monkeypatch):
     taken = []
-    for way in ("_dense", "_sparse"):
-        run = getattr(GRUPass, way)
+    for name in ("_dense", "_sparse"):
+        run = getattr(GRUPass, name)
         monkeypatch.setattr(
-            GRUPass, way, lambda *args, way=way, run=run: taken.append(way) or run(*args)
+            GRUPass, name, lambda *args, name=name, run=run: taken.append(name) or run(*args)
         )
     gru, x = made(64, 1, 2, 3)
-    GRUPass(gru, "f32")(x)
-    masked(gru, 0.02)
-    GRUPass(gru, "f32")(x)
-    assert taken == ["_dense", "_sparse"]
+    GRUPass(gru, precision)(x)
+    masked(gru, share, together=together)
+    GRUPass(gru, precision)(x)
+    assert taken == ["_dense", way]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.02])

@@ -17,10 +17,14 @@ from rtmobile_iree.prune.masks import Mask
 __all__ = ["GRUPass", "Precision", "operand_type"]
 
 Precision = Literal["auto", "f32", "bf16"]
-# The sparse way is faster than bf16 matrix products with this share of the weights or less, by the
-# rows that share columns. Measured on one core of a Zen 4: 2 x 1024 units, 16 utterances of 100
-# steps, where a layer takes 400 ms dense, 230 at 1/10 (115 by fours), and 70 at 1/43 (45).
-SPARSE_BELOW = {1: 1 / 12, 4: 1 / 4}
+# The sparse way is faster than dense products with this share of the weights or less, by the type
+# of the dense operands and by the rows that share columns; 16 utterances of 100 steps, one core.
+# bf16 on a Zen 4, 2 x 1024 units: 400 ms dense, a layer; 230 at 1/10 (115 by fours), 70 at 1/43
+# (45). f32 on a Zen 3, 2 x 512, a training step: 600 ms dense; 370 at 1/4, 290 at 1/2 by fours.
+SPARSE_BELOW = {
+    torch.bfloat16: {1: 1 / 12, 4: 1 / 4},
+    torch.float32: {1: 1 / 3, 4: 1.0},
+}
 
 
 class GRUPass:
@@ -42,7 +46,8 @@ class GRUPass:
         if len(kept) < 2 * self.gru.num_layers:
             return self._dense(x)
         weights = sum(one.shape[0] * one.shape[1] for one in kept)
-        if sum(one.kept / SPARSE_BELOW[one.group] for one in kept) > weights:
+        below = SPARSE_BELOW[self.dtype]
+        if sum(one.kept / below[one.group] for one in kept) > weights:
             return self._dense(x)
         return self._sparse(x, iter(kept))
 
