@@ -4,7 +4,8 @@ Dense models of several seeds, and from each the paper's nine points by ADMM, be
 unstructured pruning and whole rows and columns at the same rates. A training run fills one cell
 (method, rate, seed), or, by ADMM, those of all rates. Finished cells are in the JSON file, a
 stopped run goes on where it was, and the table is written anew after each cell; those not there yet
-are called missing.
+are called missing. Runs of a seed are compared with its dense model alone, so all of them begin
+with the one that is in the folder of work.
 """
 
 from __future__ import annotations
@@ -22,13 +23,20 @@ import typer
 
 from rtmobile_iree.errors import InputError, RTMobileError
 from rtmobile_iree.files import write_atomically
-from rtmobile_iree.speech.accuracy_jobs import RATES, Job, Settings, jobs_of, run_job
+from rtmobile_iree.speech.accuracy_jobs import (
+    RATES,
+    Job,
+    Settings,
+    dense_job,
+    jobs_of,
+    run_job,
+)
 from rtmobile_iree.speech.accuracy_table import Cell, markdown
 from rtmobile_iree.speech.checkpoint import load_checkpoint
 from rtmobile_iree.speech.points import Effort
 from rtmobile_iree.speech.recipe import TrainRecipe
 
-RESULTS = Path("docs/results/accuracy.json")
+RESULTS = "accuracy.json"
 RECIPES = Path(__file__).parent / "recipes"
 # between looks for cells that a chain has filled meanwhile
 LOOK_S = 10.0
@@ -69,13 +77,17 @@ def write_results(path: Path, subject: dict[str, Any], done: Sequence[Cell]) -> 
 
 
 def run_table(settings: Settings, path: Path, seeds: int, jobs: int) -> list[Cell]:
-    """Runs what is missing, `jobs` at once, and keeps the files up to date."""
+    """Runs what is missing, `jobs` at once, and keeps the files up to date.
+
+    Raises:
+        InputError: as `read_results`; results whose dense models are not those in `settings.work`.
+    """
     subject = subject_of(settings)
     done = read_results(path, subject)
     every = jobs_of(seeds)
+    _check_dense_models(settings.work, path, _missing(every, done), done)
     done += _new_cells(settings.work, every, done)
-    have = {cell.key for cell in done}
-    todo = [job for job in every if not have.issuperset(job.keys)]
+    todo = _missing(every, done)
     write_results(path, subject, done)
     # every process its own memory and one thread: torch's forked threads hang
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -93,6 +105,31 @@ def run_table(settings: Settings, path: Path, seeds: int, jobs: int) -> list[Cel
                 done += new
                 write_results(path, subject, done)
     return done
+
+
+def _missing(every: Sequence[Job], done: Sequence[Cell]) -> list[Job]:
+    """Those with a cell that is not there."""
+    have = {cell.key for cell in done}
+    return [job for job in every if not have.issuperset(job.keys)]
+
+
+def _check_dense_models(work: Path, path: Path, todo: Sequence[Job], done: Sequence[Cell]) -> None:
+    """Refuses to compare with finished runs those that would begin with another dense model."""
+    seeds = {job.seed for job in todo}
+    for cell in done:
+        if cell.method != "dense" or cell.seed not in seeds:
+            continue
+        file, found = dense_job(cell.seed).checkpoint(work, cell.key), "is not there"
+        if file.is_file():
+            there = Cell.of(cell.key, load_checkpoint(file).notes)
+            if there == cell:
+                continue
+            found = f"has {there.test_per:.2f} %"
+        raise InputError(
+            f"{path}: its runs of seed {cell.seed} began with a dense model of "
+            f"{cell.test_per:.2f} % PER on `test`, and {file} {found}; give those runs' --work, or "
+            "another --json"
+        )
 
 
 def _may_start(job: Job, done: Sequence[Cell]) -> bool:
@@ -117,7 +154,10 @@ def _new_cells(work: Path, every: Sequence[Job], done: Sequence[Cell]) -> list[C
 
 def main(
     corpus: Annotated[Path, typer.Option(help="Folder of the corpus.")],
-    json_file: Annotated[Path, typer.Option("--json", help="Results; the table beside.")] = RESULTS,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", help=f"Results; the table beside. {RESULTS} in --work by default."),
+    ] = None,
     work: Annotated[Path, typer.Option(help="For what stopped runs go on from.")] = Path(
         "accuracy-runs"
     ),
@@ -138,7 +178,7 @@ def main(
         TrainRecipe.load(prune_recipe or RECIPES / "prune.yaml"),
         Effort(retrain=retrain),
     )
-    run_table(settings, json_file, seeds, jobs)
+    run_table(settings, json_file or work / RESULTS, seeds, jobs)
 
 
 if __name__ == "__main__":

@@ -164,3 +164,16 @@ def test_the_table_goes_on_where_it_was(settings, tmp_path, monkeypatch):
     for job in (loose, whole):
         assert [kept[key] for key in job.keys] == pytest.approx((4, 8), rel=0.2)
     assert len(json.loads(path.read_text())["cells"]) == 9
+
+    table = path.read_text()
+    wanted.append(Job("straight", 0, (4, 8), (8,)))
+    dense = dense_job(0).checkpoint(settings.work, ("dense", 1, 0))
+    one_shot = single.checkpoint(settings.work, single.keys[0])
+    dense.write_bytes(one_shot.read_bytes())
+    with pytest.raises(InputError, match=rf"of {first[0].test_per:.2f} % PER.*has "):
+        run_table(settings, path, seeds=7, jobs=1)
+    dense.unlink()
+    with pytest.raises(InputError, match="dense-1x-0/1x.safetensors is not there"):
+        run_table(settings, path, seeds=7, jobs=1)
+    assert path.read_text() == table
+    assert len(run_table(settings, path, seeds=6, jobs=1)) == 9, "nothing is missing"
