@@ -140,6 +140,15 @@ def test_whole_rows_and_columns_take_as_many_steps_to_every_stage():
     assert ends["rows-columns"] == pytest.approx(ends["admm"], rel=0.02)
 
 
+def test_straight_to_a_rate_rises_for_a_quarter_of_the_steps():
+    config, effort = ModelConfig(("sil", "aa")), Effort()
+    *rises, last = points._phases(point_recipe("straight", RATES, config, effort))
+    steps = sum(phase.steps for phase in rises)
+    assert steps / (steps + last.steps) == pytest.approx(1 / 4, rel=0.05)
+    short = point_recipe("straight", RATES, config, Effort(retrain=10))
+    assert short.rise_steps == effort.rise_steps, "no shorter than stages take"
+
+
 @pytest.mark.slow
 def test_the_table_goes_on_where_it_was(settings, tmp_path, monkeypatch):
     chain = Job("admm", 0, (4, 8), (4, 8))
