@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rtmobile_iree.paper import TABLE_2, PaperRow
-from rtmobile_iree.speech.points import METHODS, TRAINED_ON
+from rtmobile_iree.speech.points import METHODS, RISING, TRAINED_ON
 
 # by compression
 PAPER: dict[int, PaperRow] = {row.compression: row for row in TABLE_2 if row.compression > 1}
@@ -117,7 +117,8 @@ def _notes(subject: dict[str, Any]) -> list[str]:
         "Unstructured pruning goes the same way through all rates, by magnitude; so do whole "
         "columns and rows, by the root of the rate each, in turn, by ADMM, and retrain after both. "
         "One-shot pruning starts from the dense model at each rate, and retrains under masks set "
-        'at once; "straight there" is ADMM from the dense model with no stage before. '
+        'at once; "straight there" is ADMM from the dense model with no stage before, in as many '
+        f"steps, {RISING:.0%} of them to rise. "
         '"Trained on" is the dense model, unpruned, after as many steps more '
         "as ADMM takes to the first rate, at its own learning rate: what pruned models gain by "
         "training alone. Every model's decoder is tuned on `valid`. Distillation from the "

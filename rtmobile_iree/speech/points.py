@@ -35,8 +35,8 @@ TRAINED_ON: Method = "trained-on"
 # (2 x 512 units). Blocks of columns make no difference to that, so there is one.
 STRIPE_ROWS = 4
 # Of the steps of "straight", at least so much goes into its rises. Points added to 245 and 301 (2 x
-# 512, two seeds, three runs, means) on `valid` and `test`: with a tenth 12.6 and 14.3, with a
-# quarter 12.8 and 13.0, little more than chance; with half (one run) no better, in twice the time.
+# 512, two seeds, means of four runs) on `valid` and `test`: with a tenth 12.2 and 14.4, with a
+# quarter 12.7 and 13.6, no more apart than chance; with half (one run) as much, in twice the time.
 RISING = 1 / 4
 
 
