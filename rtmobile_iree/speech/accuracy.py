@@ -2,10 +2,10 @@
 
 Dense models of several seeds, and from each the paper's nine points by ADMM, beside one-shot BSP,
 unstructured pruning and whole rows and columns at the same rates. A training run fills one cell
-(method, rate, seed), or, by ADMM, those of all rates. Finished cells are in the JSON file, a
-stopped run goes on where it was, and the table is written anew after each cell; those not there yet
-are called missing. Runs of a seed are compared with its dense model alone, so all of them begin
-with the one that is in the folder of work.
+(method, rate, seed), or, of a method that goes through all rates, all of them. Finished cells are
+in the JSON file, a stopped run goes on where it was, and the table is written anew after each cell;
+those not there yet are called missing. Runs of a seed are compared with its dense model alone, so
+all of them begin with the one that is in the folder of work.
 """
 
 from __future__ import annotations
