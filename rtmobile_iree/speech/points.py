@@ -157,8 +157,8 @@ def point_recipe(
         return Recipe(method={"kind": "magnitude"}, retrain_steps=steps, **bsp)
     if method == "straight":
         straight = Recipe(retrain_steps=0, **rising, **bsp)
-        rises = sum(phase.sets_masks for phase in _phases(straight))
-        longer = max(effort.rise_steps, int(RISING * steps) // rises - effort.admm)
+        masks = sum(phase.sets_masks for phase in _phases(straight))
+        longer = max(effort.rise_steps, int(RISING * steps) // masks - effort.admm)
         return _taking(steps, 1, straight.model_copy(update={"rise_steps": longer}))
     *before, last = whole_rates(compressions)
     lines = Recipe(
